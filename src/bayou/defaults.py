@@ -1,0 +1,140 @@
+"""The numbers of the default priors: scales and locations read off the design, once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bayou._types import Array
+from bayou.priors import HalfNormal, HalfT, Normal, Prior
+
+if TYPE_CHECKING:
+    from bayou.design import Design, Grouping
+
+WIDTH = 2.5
+"""The default scales are this many standard deviations."""
+
+
+@dataclass(frozen=True)
+class CoefficientDefaults:
+    """Default normal priors of the fixed effects.
+
+    Attributes
+    ----------
+    mean, sd
+        One per coefficient (P,).
+    at
+        Where the intercept's prior holds: 1, then the means of the other columns (P,); None in a
+        model without an intercept.
+    """
+
+    mean: Array
+    sd: Array
+    at: Array | None
+
+    def prior(self, k: int) -> Normal:
+        """Return the default prior of coefficient ``k``."""
+        at = self.at if k == 0 else None
+        return Normal(float(self.mean[k]), float(self.sd[k]), at=at)
+
+
+def spread(column: Array) -> float:
+    """Return the standard deviation (divisor n − 1); 0 when the column is constant up to rounding."""
+    if len(column) < 2:
+        return 0.0
+    sd = float(np.std(column, ddof=1))
+    return sd if sd > 1e-12 * float(np.abs(column).max()) else 0.0
+
+
+def column_scale(column: Array) -> float:
+    """Return sd(x); the root mean square of a constant column; 1 for a column of zeros."""
+    return spread(column) or float(np.sqrt(np.mean(column**2))) or 1.0
+
+
+def has_intercept(design: Design) -> bool:
+    """Return whether the first fixed effect is an intercept."""
+    named = len(design.coefficients) > 0 and design.coefficients[0] == "Intercept"
+    return named and bool(np.all(design.X[:, 0] == 1.0))
+
+
+def outcome_scale(design: Design) -> float:
+    """Return s: sd(y) for an identity link (the offset taken off), 1 for every other link."""
+    return _gaussian_scale(design) if design.family.link.name == "identity" else 1.0
+
+
+def _gaussian_scale(design: Design) -> float:
+    y = design.y - design.offset if design.family.link.name == "identity" else design.y
+    return column_scale(np.asarray(y))
+
+
+def outcome_level(design: Design) -> float:
+    """Return m, the linear predictor at which a constant model would sit.
+
+    The weighted mean of y for an identity link; otherwise link(Σ y / Σ exposure or trials), with
+    the numerator kept half a count from the border (half a typical |y| for continuous responses).
+    """
+    link, y = design.family.link, design.y
+    weights = design.weights if float(np.sum(design.weights)) > 0.0 else np.ones_like(y)
+    if link.name == "identity":
+        return float(np.average(y - design.offset, weights=weights))
+    if design.family.name in ("bernoulli", "binomial"):
+        trials = weights * design.trials
+        total = float(np.sum(trials))
+        if total <= 0.0:
+            return 0.0
+        border = min(0.5, 0.5 * total)
+        successes = min(max(float(np.sum(weights * y)), border), total - border)
+        level = float(np.asarray(link(successes / total)))
+        return level - float(np.average(design.offset, weights=trials))
+    if design.family.name in ("poisson", "negative_binomial"):
+        border = 0.5
+    else:
+        border = 0.5 * float(np.average(np.abs(y), weights=weights)) or 0.5
+    total = max(float(np.sum(weights * y)), border)
+    # Σ w exp(offset) through its largest term, since exposures may be tiny or huge.
+    top = float(np.max(design.offset))
+    exposure = float(np.sum(weights * np.exp(design.offset - top)))
+    return float(np.asarray(link(total / exposure))) - top
+
+
+def coefficient_defaults(design: Design) -> CoefficientDefaults:
+    """Return the default priors of the fixed effects.
+
+    With an intercept: Normal(m, 2.5 s) for it at centred columns and Normal(0, 2.5 s / sd(x)) for
+    each slope. Without one the columns carry the level of y themselves, so that both deviations
+    are taken around zero: Normal(0, 2.5 rms(y) / rms(x)), rms(y) replaced by 1 unless the link is
+    the identity.
+    """
+    X = design.X
+    count = X.shape[1]
+    mean = np.zeros(count)
+    s = outcome_scale(design)
+    if has_intercept(design):
+        scales = np.array([column_scale(X[:, k]) for k in range(count)])
+        scales[0] = 1.0
+        mean[0] = outcome_level(design)
+        at = X.mean(axis=0)
+        return CoefficientDefaults(mean, WIDTH * s / scales, at)
+    if design.family.link.name == "identity":
+        s = float(np.sqrt(np.mean((design.y - design.offset) ** 2))) or 1.0
+    scales = np.sqrt(np.mean(X**2, axis=0)) if len(X) else np.ones(count)
+    scales[scales == 0.0] = 1.0
+    return CoefficientDefaults(mean, WIDTH * s / scales, None)
+
+
+def group_scales(design: Design, grouping: Grouping) -> Array:
+    """Return A (p,): 2.5 s for an intercept, 2.5 s / sd(z) for a slope."""
+    scales = [column_scale(grouping.Z[:, k]) for k in range(grouping.Z.shape[1])]
+    return WIDTH * outcome_scale(design) / np.array(scales)
+
+
+def dispersion_default(design: Design) -> Prior:
+    """Return the default prior of s: HalfT(3, 2.5 sd(y)) for sigma, HalfNormal(1) for 1/√phi, 1/√shape.
+
+    sigma is on the scale of y whatever the link, so its scale is sd(y) for the log link too.
+    """
+    if design.family.dispersion == "sigma":
+        return HalfT(3.0, WIDTH * _gaussian_scale(design))
+    return HalfNormal(1.0)

@@ -1,0 +1,45 @@
+"""Ranks and aliases of columns, each column taken in its own unit."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bayou._types import Array, Integers
+
+
+def unit_columns(X: Array) -> Array:
+    """Return the columns divided by their norms (columns of zeros stay)."""
+    norms = np.linalg.norm(X, axis=0)
+    norms[norms == 0.0] = 1.0
+    return np.asarray(X / norms)
+
+
+def rank(X: Array) -> int:
+    """Return the rank of the columns, each taken in its own unit."""
+    if X.size == 0:
+        return 0
+    R = np.linalg.qr(unit_columns(X), mode="r") if X.shape[0] > X.shape[1] else unit_columns(X)
+    values = np.linalg.svd(R, compute_uv=False)
+    return int(np.sum(values > 1e-10 * max(float(values[0]), 1e-300)))
+
+
+def aliased_columns(X: Array) -> list[int]:
+    """Return the columns that are linear combinations of the columns before them."""
+    unit = unit_columns(X)
+    R: Array = np.asarray(np.linalg.qr(unit, mode="r") if X.shape[0] > X.shape[1] else unit)
+    kept: list[int] = []
+    out: list[int] = []
+    for k in range(X.shape[1]):
+        residual = R[:, k]
+        if kept:
+            residual = residual - R[:, kept] @ np.linalg.lstsq(R[:, kept], residual, rcond=None)[0]
+        (kept if float(np.linalg.norm(residual)) > 1e-9 else out).append(k)
+    return out
+
+
+def indicator(groups: Integers, Z: Array) -> Array:
+    """Return the dense columns (n, J p) of group coefficients; only for small problems."""
+    levels, p = int(groups.max(initial=-1)) + 1, Z.shape[1]
+    out = np.zeros((len(Z), levels, p))
+    out[np.arange(len(Z)), groups] = Z
+    return out.reshape(len(Z), levels * p)

@@ -1,0 +1,154 @@
+"""Directions along which a likelihood does not fall to zero (separation), by linear programming.
+
+A row *may fall* when its likelihood keeps a positive limit as eta → −∞ (no success, a count of zero)
+and *may rise* when it does so as eta → +∞ (no failure). A direction d ≠ 0 of the coefficients along
+which every row stands still or moves the way it may is a direction of recession: under a flat prior
+the posterior mass along it is infinite.
+
+References
+----------
+Albert and Anderson (1984), Biometrika 71, 1-10; Speckman, Lee and Sun (2009), IMS Collections 6.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayou._types import Array
+
+if TYPE_CHECKING:
+    from bayou.design import Design, Grouping
+
+FIRST_ROWS = 2000
+LEAST_MOVE = 1e-5
+"""A direction inside the unit box counts when it moves something by more than this; the solver's own
+constraints hold to 1e-7."""
+
+
+def rows_that_stay(design: Design) -> tuple[Any, Any]:
+    """Return which rows may fall and which may rise, as booleans (n,)."""
+    name, y = design.family.name, design.y
+    never = np.zeros(len(y), dtype=bool)
+    if name in ("bernoulli", "binomial"):
+        return y == 0.0, y == design.trials
+    if name in ("poisson", "negative_binomial"):
+        return y == 0.0, never
+    if name == "gaussian" and design.family.link.name != "identity":
+        return ~never, never
+    return never, never
+
+
+def _null_space(matrix: Array) -> Array:
+    """Return an orthonormal basis of {d: matrix d = 0}, columns being in comparable units."""
+    count = matrix.shape[1]
+    if len(matrix) == 0:
+        return np.eye(count)
+    R = np.linalg.qr(matrix, mode="r") if len(matrix) > count else matrix
+    _, values, rows = np.linalg.svd(R, full_matrices=True)
+    rank = int(np.sum(values > 1e-10 * max(float(values[0]), 1e-300)))
+    return np.asarray(rows[rank:].T)
+
+
+def recession(X: Array, falls: Any, rises: Any, target: int | None = None) -> Array | None:
+    """Return a direction d along which the likelihood does not fall to zero, or None.
+
+    Parameters
+    ----------
+    X
+        Columns of the flat coefficients (n, k).
+    falls, rises
+        Which rows may fall and rise (n,).
+    target
+        Only look for directions that move this coefficient.
+    """
+    scale = np.abs(X).max(axis=0, initial=0.0)
+    scale[scale == 0.0] = 1.0
+    X = X / scale
+    still = ~(falls | rises)
+    basis = _null_space(X[still])
+    if basis.shape[1] == 0:
+        return None
+    moving = ~still
+    A = (np.where(rises[moving], 1.0, -1.0)[:, None] * X[moving]) @ basis
+    d = _improving_direction(A, None if target is None else basis[target])
+    return None if d is None else basis @ d / scale
+
+
+def _improving_direction(A: Array, coefficient: Array | None) -> Array | None:
+    """Return d with A d ≥ 0 that moves something: some row of A, or the given combination of d.
+
+    Constraints enter as they are violated, so that a million rows cost a few small programs.
+    """
+    from scipy.optimize import linprog
+
+    count = A.shape[1]
+    active = np.unique(np.linspace(0, max(len(A) - 1, 0), min(FIRST_ROWS, len(A))).astype(int))
+    while True:
+        rows = A[active]
+        goals = [-rows.sum(axis=0)] if coefficient is None else [-coefficient, coefficient]
+        best, most = None, LEAST_MOVE
+        for goal in goals:
+            size = float(np.abs(goal).max(initial=0.0)) or 1.0
+            found = linprog(
+                goal / size,
+                A_ub=-rows if len(rows) else None,
+                b_ub=np.zeros(len(rows)) if len(rows) else None,
+                bounds=[(-1.0, 1.0)] * count,
+                method="highs",
+            )
+            if found.status != 0:
+                continue
+            moved = rows @ found.x if coefficient is None else np.abs(coefficient @ found.x)
+            if float(np.max(moved, initial=0.0)) > most:
+                best, most = np.asarray(found.x), float(np.max(moved))
+        if best is None:
+            if coefficient is not None or len(active) == len(A) or _null_space(rows).shape[1] == 0:
+                return None
+            active = np.arange(len(A))
+            continue
+        broken = A @ best
+        worst = np.argsort(broken)[:500]
+        worst = worst[broken[worst] < -1e-6]
+        worst = np.setdiff1d(worst, active)
+        if len(worst) == 0:
+            return best
+        active = np.union1d(active, worst)
+
+
+def informative_levels(design: Design, grouping: Grouping, columns: list[int], column: int, stop: int) -> int:
+    """Count levels that inform one group coefficient on their own, up to ``stop``.
+
+    A Gaussian level informs it when the coefficient can be estimated from the level's rows among
+    ``columns`` (those with an improper sd); other families need that no direction of recession
+    moves it: both successes and failures, a positive count.
+    """
+    used = (design.weights > 0.0) & (design.trials > 0.0)
+    falls, rises = rows_that_stay(design)
+    order = np.flatnonzero(used)[np.argsort(grouping.codes[used], kind="stable")]
+    bounds = np.searchsorted(grouping.codes[order], np.arange(len(grouping.levels) + 1))
+    target = columns.index(column)
+    Z = grouping.Z[:, columns]
+    found = 0
+    for start, end in zip(bounds[:-1], bounds[1:], strict=True):
+        rows = order[start:end]
+        if len(rows) == 0 or not np.any(Z[rows, target]):
+            continue
+        free = falls[rows] | rises[rows]
+        # Rows that must stand still often pin the coefficient down without a linear program.
+        basis = _null_space(_unit(Z[rows][~free]))
+        if np.any(np.abs(basis[target]) > 1e-9) and (
+            not free.any() or recession(Z[rows], falls[rows], rises[rows], target) is not None
+        ):
+            continue
+        found += 1
+        if found >= stop:
+            break
+    return found
+
+
+def _unit(matrix: Array) -> Array:
+    scale = np.abs(matrix).max(axis=0, initial=0.0)
+    scale[scale == 0.0] = 1.0
+    return np.asarray(matrix / scale)
