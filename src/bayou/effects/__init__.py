@@ -1,0 +1,1 @@
+"""Latent Gaussian structures, one file each: their hyperparameters, priors and precisions."""

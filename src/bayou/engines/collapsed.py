@@ -1,0 +1,182 @@
+"""Collapsed sampling: theta from p(theta | y) with all coefficients integrated out, then the coefficients.
+
+theta holds, on the real line, the log sds and atanh partial correlations of every covariance block and
+the log residual sds. It moves by independence proposals from a multivariate t fitted to the posterior
+mode and then to the warm-up's draws (frozen afterwards), mixed with local random-walk steps that free a
+chain from a tail where the t is too thin. Each proposal costs one factorisation, which then also serves
+the exact draw of the coefficients given theta.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy.optimize import minimize
+
+from bayou._types import Array
+from bayou.effects.iid import factor_from_coordinates, log_prior
+from bayou.engines.moves import precision_from_factors
+from bayou.engines.sweep import State, Target, likelihood_weight, record
+from bayou.jit import kernel
+from bayou.linalg.schur import draw, factorise
+from bayou.priors.table import prior_log_density
+
+DF = 5.0  # of the proposal: heavier than any tail that a proper posterior of log sds has here
+LOCAL = 0.1  # share of random-walk steps
+
+
+@kernel
+def log_marginal(target: Target, state: State, t: Array) -> float:
+    """log p(theta | y) up to a constant, in the coordinates t; ``state`` is left factorised at theta."""
+    blocks = target.blocks
+    total = 0.0
+    at = 0
+    for r in range(blocks.size.shape[0]):
+        p = blocks.size[r]
+        total += factor_from_coordinates(t, at, p, state.L[r])
+        if not total > -math.inf:
+            return -math.inf
+        total += log_prior(blocks, r, state.L[r], state.work[0])
+        at += p * (p + 1) // 2
+        J = float(target.levels[blocks.grouping[r]])
+        for i in range(p):
+            total -= J * math.log(state.L[r, i, i])
+    if not target.sigma_known:
+        a = target.sigma_parameters
+        for s in range(state.sigma.shape[0]):
+            if not abs(t[at + s]) < 300.0:
+                return -math.inf
+            state.sigma[s] = math.exp(t[at + s])
+            total += t[at + s] + prior_log_density(target.sigma_code, a[0], a[1], a[2], state.sigma[s])
+    if not total > -math.inf or not precision_from_factors(blocks, state.L, state.Q, state.work[4:]):
+        return -math.inf
+    ok, log_det, squares = factorise(
+        target.arrow, target.border, likelihood_weight(target, state.sigma), state.Q, state.factor
+    )
+    if not ok:
+        return -math.inf
+    for s in range(state.sigma.shape[0]):
+        total -= target.cells.rows[s] * math.log(state.sigma[s])
+        squares -= target.cells.squares[s] / (state.sigma[s] * state.sigma[s])
+    total += 0.5 * (squares - log_det)
+    return total if math.isfinite(total) else -math.inf
+
+
+@kernel
+def run_collapsed(
+    target: Target,
+    first: State,
+    second: State,
+    t: Array,
+    value: float,
+    centre: Array,
+    spread: Array,
+    thin: int,
+    theta: Array,
+    beta: Array,
+    b: Array,
+    L: Array,
+    sigma: Array,
+    rng: np.random.Generator,
+) -> tuple[int, bool, float, int]:
+    """Fill the outputs, starting from ``t`` (updated in place) with ``first`` factorised there.
+
+    Returns (draws made, whether the states changed roles, the log density, accepted proposals).
+    """
+    d = t.shape[0]
+    proposal, z = np.empty(d), np.empty(d)
+    swapped = False
+    accepted = 0
+    here, there = first, second
+    weight = _log_t(t, centre, spread, z)
+    for i in range(theta.shape[0]):
+        for _ in range(thin):
+            local = rng.random() < LOCAL
+            for k in range(d):
+                z[k] = rng.standard_normal()
+            if local:
+                # step lengths over two decades, so that some fit wherever the chain is
+                scale = 2.4 / math.sqrt(d) * math.exp(-4.0 * rng.random())
+            else:
+                scale = math.sqrt(0.5 * DF / rng.standard_gamma(0.5 * DF))
+            for k in range(d):
+                s = t[k] if local else centre[k]
+                for c in range(k + 1):
+                    s += scale * spread[k, c] * z[c]
+                proposal[k] = s
+            new = log_marginal(target, there, proposal)
+            new_weight = _log_t(proposal, centre, spread, z)
+            ratio = new - value
+            if not local:
+                ratio -= new_weight - weight
+            if -rng.standard_exponential() < ratio:
+                here, there = there, here
+                swapped = not swapped
+                value = new
+                weight = new_weight
+                accepted += 1
+                for k in range(d):
+                    t[k] = proposal[k]
+        draw(target.arrow, here.factor, here.rest, here.b, 0, rng)
+        record(target, here, i, beta, b, L, sigma)
+        for k in range(d):
+            theta[i, k] = t[k]
+    return theta.shape[0], swapped, value, accepted
+
+
+@kernel
+def _log_t(x: Array, centre: Array, spread: Array, z: Array) -> float:
+    """Log density of the proposal, up to a constant."""
+    d = x.shape[0]
+    q = 0.0
+    for k in range(d):
+        s = x[k] - centre[k]
+        for c in range(k):
+            s -= spread[k, c] * z[c]
+        z[k] = s / spread[k, k]
+        q += z[k] * z[k]
+    return -0.5 * (DF + d) * math.log(1.0 + q / DF)
+
+
+def mode_and_spread(target: Target, state: State, start: Array) -> tuple[Array, Array]:
+    """Maximise log p(theta | y) from ``start``; return the mode and a factor of the inverse curvature."""
+
+    def minus(t: Array) -> float:
+        value = log_marginal(target, state, t)
+        return -value if value > -math.inf else 1e300
+
+    d = len(start)
+    best = minimize(minus, start, method="Nelder-Mead", options={"maxfev": 60 * d, "xatol": 1e-2, "fatol": 1e-2})
+    mode = np.asarray(best.x, dtype=np.float64)
+    h = np.full(d, 0.05)
+    centre = minus(mode)
+    H = np.zeros((d, d))
+    for i in range(d):
+        for k in range(i + 1):
+            values = []
+            for a, c in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
+                x = mode.copy()
+                x[i] += a * h[i]
+                x[k] += c * h[k]
+                values.append(minus(x))
+            if i == k:
+                H[i, i] = (values[0] + values[3] - 2.0 * centre) / (4.0 * h[i] ** 2)
+            else:
+                H[i, k] = H[k, i] = (values[0] - values[1] - values[2] + values[3]) / (4.0 * h[i] * h[k])
+    curvature, vectors = np.linalg.eigh(np.where(np.isfinite(H), H, 0.0))
+    # directions that the data leave open get one unit of log sd, not infinity
+    curvature = np.clip(curvature, 1.0, 1e8)
+    covariance = (vectors / curvature) @ vectors.T
+    return mode, np.linalg.cholesky(covariance)
+
+
+def refit(draws: Array, spread: Array) -> tuple[Array, Array]:
+    """Centre and spread of the proposal from warm-up draws (n, d), shrunk to ``spread`` when few."""
+    n, d = draws.shape
+    if n < 10 * d:
+        return draws.mean(axis=0), spread
+    covariance = np.atleast_2d(np.cov(draws.T))
+    keep = n / (n + 20.0 * d)
+    mixed = keep * covariance + (1.0 - keep) * spread @ spread.T + 1e-10 * np.eye(d)
+    return draws.mean(axis=0), np.linalg.cholesky(mixed)

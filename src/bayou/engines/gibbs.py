@@ -1,0 +1,274 @@
+"""Gibbs sampling for Gaussian mixed models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+
+from bayou._types import Array
+from bayou.effects.iid import coordinates_from_factor, tabulate
+from bayou.engines import collapsed, sweep
+from bayou.engines.chains import ChainEngine, Draws, Plan
+from bayou.engines.starts import starting_factors, starting_scale
+from bayou.engines.sweep import State, Target, new_state
+from bayou.engines.translation import contract
+from bayou.errors import Unsupported
+from bayou.linalg.schur import new_factor
+from bayou.sufficient import Sufficient, sufficient
+
+if TYPE_CHECKING:
+    from bayou.model import Model
+
+Parameterization = Literal["collapsed", "blocked", "marginal", "centered", "uncentered"]
+LOCATIONS = {
+    "blocked": sweep.JOINT,
+    "marginal": sweep.JOINT,
+    "centered": sweep.CENTERED,
+    "uncentered": sweep.UNCENTERED,
+}
+COLLAPSED_LIMIT = 10  # numbers in theta up to which one proposal for all of them is accepted often
+DENSE_LIMIT = 6000  # columns of the dense Schur complement (288 MB a chain)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gibbs(ChainEngine):
+    """Gibbs sampler for a Gaussian response with identity link.
+
+    The rows are summed once per level of the largest factor; after that the cost of a draw depends on
+    the number of levels and coefficients only.
+
+    Parameters
+    ----------
+    parameterization
+        "collapsed" (default): covariances and residual sds from their marginal posterior with all
+        coefficients integrated out, where they are at most ten numbers and every prior on beta is
+        Gaussian; otherwise as "blocked".
+        "blocked": all coefficients jointly given the covariances, then each covariance given the
+        coefficients, conjugate and whitened in turn.
+        "marginal": as "blocked" without the whitened move (beta with b integrated out).
+        "centered", "uncentered": the two textbook samplers, one full conditional at a time.
+
+    Raises
+    ------
+    Unsupported
+        By `run`, for other families, and for several factors of which the smaller ones have more
+        than 6,000 coefficients in all.
+
+    References
+    ----------
+    Hoff, A First Course in Bayesian Statistical Methods (2009), ch. 11. Yu & Meng, JCGS 20 (2011).
+
+    Examples
+    --------
+    >>> import bayou
+    >>> school = bayou.datasets.load("school")
+    >>> fit = bayou.fit("score ~ ses + (ses | school)", school, engine=bayou.engines.Gibbs(draws=200), seed=1)
+    >>> fit.draws()["beta"].shape
+    (4, 200, 2)
+    """
+
+    name: ClassVar[str] = "gibbs"
+    parameterization: Parameterization = "collapsed"
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        super().__post_init__()
+        if self.parameterization not in ("collapsed", *LOCATIONS):
+            raise Unsupported(
+                f"parameterization={self.parameterization!r} is not known; "
+                f"use one of {', '.join(('collapsed', *LOCATIONS))}."
+            )
+
+    def check(self, model: Model) -> None:
+        """Raise `Unsupported` for a model that this engine cannot take."""
+        if model.family.name != "gaussian" or model.family.link.name != "identity":
+            raise Unsupported(
+                "Gibbs needs a Gaussian response with identity link; this model has family "
+                f"{model.family.name} with link {model.family.link.name}. Use engine='metropolis'."
+            )
+        sizes = sorted(g.Z.shape[1] * len(g.levels) for g in model.design.groupings)
+        border = sum(sizes[:-1]) + model.design.X.shape[1]
+        if border > DENSE_LIMIT:
+            raise Unsupported(
+                "Gibbs keeps a dense matrix of all coefficients but those of the largest factor: here "
+                f"{border:,} rows and columns, and it takes up to {DENSE_LIMIT:,}. "
+                "Use engine='metropolis', which needs no such matrix."
+            )
+
+    def prepare(self, model: Model) -> Plan:
+        """Sum the rows, choose the method, and find the mode of theta if it is collapsed."""
+        self.check(model)
+        sums = sufficient(model)
+        target = gaussian_target(model, sums)
+        sigmas = 0 if target.sigma_known else len(target.cells.rows)
+        size = int((target.blocks.size * (target.blocks.size + 1) // 2).sum()) + sigmas
+        collapse = self.parameterization == "collapsed" and 0 < size <= COLLAPSED_LIMIT and not len(target.beta_codes)
+        q = int((target.levels * target.sizes).sum())
+        B, m = target.blocks.A.shape
+
+        def shape(draws: int, with_b: bool) -> Draws:
+            return Draws(
+                np.empty((draws, target.border.precision.shape[0])),
+                np.empty((draws, q if with_b else 0)),
+                np.empty((draws, B, m, m)),
+                np.empty((draws, len(target.cells.rows))),
+                {"accepted": np.empty(draws)} if collapse else {},
+            )
+
+        if collapse:
+            mode, spread = _mode(model, target)
+            method = f"collapsed: {size} covariance parameters from their marginal posterior"
+            new_chain = lambda rng: CollapsedChain(target, mode, spread, rng)  # noqa: E731
+        else:
+            location = LOCATIONS.get(self.parameterization, sweep.JOINT)
+            whitened = self.parameterization in ("collapsed", "blocked")
+            method = {
+                "centered": "centered: one full conditional at a time, groups around their centre",
+                "uncentered": "uncentered: one full conditional at a time, groups around zero",
+                "marginal": "marginal: beta with the group coefficients integrated out",
+            }.get(self.parameterization, "blocked: all coefficients jointly, covariances with whitened moves")
+            new_chain = lambda rng: SweepChain(model, target, location, whitened, rng)  # noqa: E731
+        return Plan(
+            new_chain=new_chain,
+            shape=shape,
+            coefficients=q,
+            finish=lambda chains: contract(model, sums.order, target.blocks, chains, sums.shift),
+            messages=(),
+            method=method,
+        )
+
+
+def gaussian_target(model: Model, sums: Sufficient) -> Target:
+    """Bring a Gaussian model and its sums into the form of the kernels."""
+    groupings = model.design.groupings
+    position = {g: k for k, g in enumerate(sums.order)}
+    blocks = tabulate(model.bound.blocks)
+    blocks = blocks._replace(grouping=np.array([position[g] for g in blocks.grouping], dtype=np.int64))
+    translation, counterpart = model.translations()
+    order = list(sums.order) or [0]
+    return Target(
+        cells=sums.cells,
+        arrow=sums.pattern,
+        border=sums.border,
+        blocks=blocks,
+        levels=np.array([len(groupings[g].levels) for g in sums.order], dtype=np.int64),
+        sizes=np.array([groupings[g].Z.shape[1] for g in sums.order], dtype=np.int64),
+        sigma_code=int(model.bound.dispersion_code),
+        sigma_parameters=np.asarray(model.bound.dispersion_parameters, dtype=np.float64),
+        sigma_known=model.dispersion_known,
+        beta_codes=model.working.codes,
+        beta_parameters=model.working.parameters,
+        counterpart=counterpart[order],
+        translation=translation[order],
+    )
+
+
+def _own(target: Target) -> Target:
+    """Give a chain its own copy of what `combine` overwrites."""
+    if len(target.cells.rows) == 1:
+        return target
+    arrow = target.arrow
+    mine = arrow._replace(A=arrow.A.copy(), a=arrow.a.copy(), C=arrow.C.copy(), D=arrow.D.copy(), d=arrow.d.copy())
+    return target._replace(arrow=mine)
+
+
+def _mode(model: Model, target: Target) -> tuple[Array, Array]:
+    """Mode of theta and a factor of its inverse curvature."""
+    L, sigma = starting_factors(model, target.blocks, 1.0), starting_scale(model, 1.0)
+    own = _own(target)
+    state = new_state(own, new_factor(own.arrow), L, sigma)
+    sizes = target.blocks.size
+    parts = [coordinates_from_factor(L[r, : sizes[r], : sizes[r]]) for r in range(len(sizes))]
+    if not target.sigma_known:
+        parts.append(np.log(sigma))
+    return collapsed.mode_and_spread(own, state, np.concatenate(parts))
+
+
+class CollapsedChain:
+    """One chain of the collapsed sampler."""
+
+    def __init__(self, target: Target, mode: Array, spread: Array, rng: np.random.Generator) -> None:
+        self.target, self.rng = _own(target), rng
+        self.centre, self.spread = mode.copy(), spread.copy()
+        B, m = target.blocks.A.shape
+        start = np.zeros((B, m, m))
+        sigma = np.ones(len(target.cells.rows))
+        self.states = [new_state(self.target, new_factor(target.arrow), start, sigma) for _ in range(2)]
+        self.theta = mode.copy()
+        self.value = -np.inf
+        for scale in (1.0, 1.0, 1.0, 0.5, 0.25, 0.0):  # a dispersed start that is in the support
+            self.theta = mode + 1.5 * scale * spread @ rng.standard_normal(len(mode))
+            self.value = collapsed.log_marginal(self.target, self.states[0], self.theta)
+            if self.value > -np.inf:
+                break
+        self.seen: list[Array] = []
+
+    def boundary(self, scan: int) -> int:
+        """Refit at 100, 300, 700, 1500, …: each stretch twice the one before."""
+        edge = 100
+        while edge <= scan:
+            edge = 2 * edge + 100
+        return edge
+
+    def adapt(self, scan: int, warmup: int) -> None:
+        """Fit the proposal to the draws since the last boundary."""
+        if self.seen:
+            self.centre, self.spread = collapsed.refit(np.concatenate(self.seen), self.spread)
+        self.seen = []
+
+    def advance(self, draws: int, thin: int, out: Draws) -> int:
+        """Run draws x thin scans."""
+        theta = np.empty((draws, len(self.theta)))
+        one, two = self.states
+        done, swapped, self.value, accepted = collapsed.run_collapsed(
+            self.target, one, two, self.theta, self.value, self.centre, self.spread, thin,
+            theta, out.beta, out.b, out.L, out.dispersion, self.rng,
+        )  # fmt: skip
+        if swapped:
+            self.states = [two, one]
+        out.statistics["accepted"][:] = accepted / (draws * thin)
+        self.seen.append(theta)
+        return int(done)
+
+    def group_statistics(self) -> dict[str, Array]:
+        """Nothing by group: the coefficients are drawn exactly."""
+        return {}
+
+
+class SweepChain:
+    """One chain of the samplers that draw one block at a time."""
+
+    def __init__(self, model: Model, target: Target, location: int, whitened: bool, rng: np.random.Generator) -> None:
+        self.target, self.rng = _own(target), rng
+        self.location, self.whitened = location, whitened
+        spread = float(np.exp(0.7 * rng.standard_normal()))
+        L = starting_factors(model, target.blocks, spread)
+        self.state: State = new_state(self.target, new_factor(target.arrow), L, starting_scale(model, 1.0))
+        known = len(target.beta_codes)
+        for i in range(known):
+            at = len(self.state.rest) - known + i
+            self.state.rest[at] = model.working.inside(i)
+
+    def boundary(self, scan: int) -> int:
+        """Nothing to tune."""
+        return 2**62
+
+    def adapt(self, scan: int, warmup: int) -> None:
+        """Nothing to tune."""
+
+    def advance(self, draws: int, thin: int, out: Draws) -> int:
+        """Run draws x thin scans."""
+        return int(
+            sweep.run_scans(
+                self.target, self.state, self.location, self.whitened, thin,
+                out.beta, out.b, out.L, out.dispersion, self.rng,
+            )
+        )  # fmt: skip
+
+    def group_statistics(self) -> dict[str, Array]:
+        """Nothing by group: every conditional is exact."""
+        return {}
+
+

@@ -1,0 +1,140 @@
+"""The one decorator of kernels, and where their compiled code is kept.
+
+Numba's own disk cache looks at the file of a function only, so that an edit in a callee of another
+file leaves a stale answer behind. The cache folder here carries a hash of every source of bayou and
+of the versions that matter: any edit opens a new folder, and nothing stale can be read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import numba
+import numpy as np
+from numba import extending
+from numba.core import config, event
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PACKAGE = Path(__file__).parent
+
+
+@lru_cache(maxsize=1)
+def cache_folder() -> Path | None:
+    """Return the folder of compiled kernels, or None when no folder can be written."""
+    digest = hashlib.sha256(f"{sys.version_info[:2]} {numba.__version__} {np.__version__}".encode())
+    for source in sorted(PACKAGE.rglob("*.py")):
+        digest.update(source.read_bytes())
+    name = f"kernels-{digest.hexdigest()[:16]}"
+    user = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "bayou"
+    own = Path(tempfile.gettempdir()) / f"bayou-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
+    for parent in (PACKAGE / "__pycache__", user, own):
+        try:
+            folder = parent / name
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with tempfile.TemporaryFile(dir=folder):
+                return folder
+        except OSError:
+            continue
+    warnings.warn(
+        "bayou found no folder to keep its compiled kernels in; it compiles anew in every process. "
+        "Set XDG_CACHE_HOME to a folder that can be written.",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return None
+
+
+@overload
+def kernel(function: F) -> F: ...
+
+
+@overload
+def kernel(*, inline: bool = False, contract: bool = False) -> Callable[[F], F]: ...
+
+
+def kernel(function: F | None = None, *, inline: bool = False, contract: bool = False) -> Any:
+    """Compile a module-level function of arrays and scalars; it runs without the GIL.
+
+    Parameters
+    ----------
+    inline
+        Paste the body into its callers, so that loops over it vectorise. LLVM does the pasting, whatever
+        the size of the body; Numba's own `inline="always"` makes slower code and takes longer.
+    contract
+        Allow fused multiply-add (never reassociation: compensated sums stay as written).
+    """
+    if function is None:
+        return lambda f: _compile(f, inline, contract)
+    return _compile(function, inline, contract)
+
+
+def _compile(function: Callable[..., Any], inline: bool, contract: bool) -> Any:
+    folder = cache_folder()
+    settings: Any = config
+    before = settings.CACHE_DIR
+    if folder is not None:
+        settings.CACHE_DIR = str(folder)
+    try:
+        return numba.njit(
+            function,
+            cache=folder is not None,
+            nogil=True,
+            error_model="numpy",
+            fastmath={"contract"} if contract else False,
+            forceinline=inline,
+        )
+    finally:
+        settings.CACHE_DIR = before
+
+
+def _borrow(typing_context: Any, array: Any) -> Any:
+    """Return the same array without its reference count, for use inside a kernel: ``y = borrow(y)``.
+
+    A kernel counts a reference, atomically, for every array that it takes or slices: more work than ten rows
+    of arithmetic. The caller of a kernel holds its arrays until the kernel returns, so a kernel that visits
+    many small slices may borrow them at its top; it must not return or keep what it borrowed.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        view = context.make_array(signature.return_type)(context, builder, value=arguments[0])
+        view.meminfo = view.meminfo.type(None)
+        view.parent = view.parent.type(None)
+        return view._getvalue()
+
+    return array(array), generate
+
+
+borrow: Callable[[Any], Any] = extending.intrinsic(_borrow)
+
+
+class _CompileListener(event.Listener):
+    """Calls back once, at the first kernel that is really compiled (not read from the cache)."""
+
+    def __init__(self, say: Callable[[], None]) -> None:
+        self.say: Callable[[], None] | None = say
+
+    def on_start(self, event: Any) -> None:
+        if self.say is not None:
+            say, self.say = self.say, None
+            say()
+
+    def on_end(self, event: Any) -> None:
+        """Nothing to do: only the start is told."""
+
+
+@contextmanager
+def announce_compilation(say: Callable[[], None]) -> Iterator[None]:
+    """Within this block, call ``say`` once if a kernel has to be compiled."""
+    listener = _CompileListener(say)
+    with event.install_listener("numba:compile", listener):
+        yield

@@ -1,0 +1,1 @@
+"""Linear algebra for kernels: small dense blocks and the blocked Schur complement."""

@@ -1,0 +1,266 @@
+"""A model: formula and data, family, effects and priors bound together, frozen and printable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayou import binding, design, families, formula
+from bayou._types import Array, Integers
+from bayou.binding import BoundPriors
+from bayou.design import Design
+from bayou.families import Family
+from bayou.formula import Formula
+from bayou.priors import Priors
+from bayou.priors.codes import EXPONENTIAL, HALF_NORMAL, HALF_T, UNIFORM
+
+if TYPE_CHECKING:
+    from bayou.fitting import Fit
+
+
+@dataclass(frozen=True)
+class Working:
+    """The fixed effects as the engines see them: columns centred, awkward priors last.
+
+    beta (printed) = to_printed @ working beta, X (working) = X @ to_printed.
+
+    Attributes
+    ----------
+    X
+        (n, P) C-ordered.
+    to_printed
+        (P, P).
+    mean, precision
+        The Gaussian part of the prior in working coordinates.
+    codes, parameters
+        Priors of the last columns, those that are not Gaussian: (m,), (m, 3).
+    intercept
+        Working column of ones whose prior is Gaussian, or None.
+    """
+
+    X: Array
+    to_printed: Array
+    mean: Array
+    precision: Array
+    codes: Integers
+    parameters: Array
+    intercept: int | None
+
+    def inside(self, i: int) -> float:
+        """A value within the support of the i-th awkward prior."""
+        code, (a, b, _) = self.codes[i], self.parameters[i]
+        if code == UNIFORM:
+            return float(0.5 * (a + b)) if not a < 0.0 < b else 0.0
+        return float(b) if code in (HALF_NORMAL, HALF_T, EXPONENTIAL) and b > 0.0 else 1e-3
+
+    @property
+    def shift_direction(self) -> Array:
+        """The unit vector of the intercept (zeros without one)."""
+        e = np.zeros(self.X.shape[1])
+        if self.intercept is not None:
+            e[self.intercept] = 1.0
+        return e
+
+
+class Model:
+    """A Bayesian (generalized) linear mixed model, bound to its data.
+
+    Parameters
+    ----------
+    formula
+        Text as in ``"y ~ x + (1 + x | g)"``, or a `Formula`.
+    data
+        pandas, polars or pyarrow table, dict of columns, or a path to CSV or Parquet.
+    family
+        A name ("gaussian", "bernoulli", "binomial", "poisson", "negative_binomial", "gamma") or a
+        family from `bayou.families`.
+    priors
+        `Priors`, a dict with the same keys, or None for the defaults.
+    weights, sigma_by
+        Names of columns: prior weights; a factor with one residual sd per level.
+    missing
+        "error", or "drop" to drop and count rows with missing values.
+    functions
+        Functions of one column that the formula may call, by name.
+
+    Raises
+    ------
+    FormulaError, DataError, PriorError, ImproperPosterior
+        Before anything is computed, saying what is wrong and what to do.
+
+    Examples
+    --------
+    >>> import bayou
+    >>> model = bayou.Model("score ~ ses + (1 + ses | school)", bayou.datasets.load("school"))
+    >>> model.design.coefficients
+    ('Intercept', 'ses')
+    """
+
+    def __init__(
+        self,
+        formula_: str | Formula,
+        data: Any,
+        family: str | Family = "gaussian",
+        priors: Priors | Mapping[str, Any] | None = None,
+        *,
+        weights: str | None = None,
+        sigma_by: str | None = None,
+        missing: str = "error",
+        functions: Mapping[str, Callable[..., Any]] | None = None,
+    ) -> None:
+        parsed = formula.parse(formula_, functions or {}) if isinstance(formula_, str) else formula_
+        chosen = families.get(family)
+        built = design.build(
+            parsed, data, chosen, weights=weights, sigma_by=sigma_by, missing=missing, functions=functions
+        )
+        self._set(built, binding.bind(priors, built))
+
+    def _set(self, built: Design, bound: BoundPriors) -> None:
+        self.design = built
+        self.bound = bound
+        self.family: Family = built.family
+
+    @property
+    def text(self) -> str:
+        """The formula as written."""
+        return self.design.formula.text
+
+    @property
+    def priors(self) -> Priors:
+        """The frozen priors, numbers and all; they can be passed to another model."""
+        return self.bound.as_priors()
+
+    @property
+    def dispersion_known(self) -> bool:
+        """Whether each row's standard error was given (`measured(y, se)`)."""
+        return self.design.standard_errors is not None
+
+    @cached_property
+    def working(self) -> Working:
+        """The coordinates in which engines work."""
+        X, names = self.design.X, self.design.coefficients
+        P = X.shape[1]
+        bound = self.bound
+        awkward = bound.beta_codes != 0
+        one = names.index("Intercept") if "Intercept" in names else None
+        if one is not None and awkward[one]:
+            one = None
+        back = np.eye(P)
+        if one is not None:
+            back[one] = -X.mean(axis=0)
+            back[one, one] = 1.0
+        order = np.argsort(awkward, kind="stable")
+        back = back[:, order]
+        centred = X @ back
+        intercept = int(np.flatnonzero(order == one)[0]) if one is not None else None
+        return Working(
+            X=np.ascontiguousarray(centred),
+            to_printed=back,
+            mean=np.linalg.solve(back, bound.beta_mean) if P else bound.beta_mean,
+            precision=back.T @ bound.beta_precision @ back,
+            codes=bound.beta_codes[order][P - int(awkward.sum()) :],
+            parameters=bound.beta_parameters[order][P - int(awkward.sum()) :],
+            intercept=intercept,
+        )
+
+    def translations(self) -> tuple[Array, Integers]:
+        """Which group coefficients can trade places with fixed effects.
+
+        Returns
+        -------
+        translation
+            (K, p, P): fixed effects (working) that move when coefficient k of factor g moves, so that
+            Z[:, k] = X @ translation[g, k]; zeros where Z[:, k] is not in the span of X.
+        counterpart
+            (K, p): the fixed effect (working) of the same column, or −1.
+        """
+        X, groupings = self.working.X, self.design.groupings
+        P = X.shape[1]
+        width = max((g.Z.shape[1] for g in groupings), default=1)
+        translation = np.zeros((max(len(groupings), 1), width, P))
+        counterpart = np.full((max(len(groupings), 1), width), -1, dtype=np.int64)
+        if P == 0:
+            return translation, counterpart
+        inverse = np.linalg.inv(self.working.to_printed)
+        gaussian = P - len(self.working.codes)
+        for g, grouping in enumerate(groupings):
+            for k, name in enumerate(grouping.coefficients):
+                if name not in self.design.coefficients:
+                    continue
+                c = self.design.coefficients.index(name)
+                moved = inverse[:, c]
+                if moved[gaussian:].any() or not np.array_equal(grouping.Z[:, k], self.design.X[:, c]):
+                    continue
+                translation[g, k] = moved
+                counterpart[g, k] = self._working_position(c)
+        return translation, counterpart
+
+    def _working_position(self, c: int) -> int:
+        """Where column c of the printed X stands among the working columns."""
+        awkward = self.bound.beta_codes != 0
+        order = np.argsort(awkward, kind="stable")
+        return int(np.flatnonzero(order == c)[0])
+
+    def sample_prior(self, draws: int = 1000, seed: int | None = None) -> dict[str, Array]:
+        """Draw from the priors: fixed effects, group sds and correlations, dispersion.
+
+        Parameters
+        ----------
+        draws
+            How many.
+        seed
+            For a repeatable sample.
+
+        Returns
+        -------
+        dict
+            ``beta`` (draws, P), ``sd_g`` (draws, p) and ``cor_g`` (draws, p, p) for each factor g,
+            and the dispersion by its name.
+
+        Raises
+        ------
+        PriorError
+            If a prior is improper (flat priors cannot be drawn from).
+
+        Examples
+        --------
+        >>> import bayou
+        >>> model = bayou.Model("score ~ ses + (1 | school)", bayou.datasets.load("school"))
+        >>> model.sample_prior(5, seed=1)["sd_school"].shape
+        (5, 1)
+        """
+        rng = np.random.default_rng(seed)
+        levels = len(self.design.sigma_levels)
+        out: dict[str, Array] = {"beta": np.stack([binding.draw_beta(self.bound, rng) for _ in range(draws)])}
+        for g, grouping in enumerate(self.design.groupings):
+            p = grouping.Z.shape[1]
+            Sigma = np.zeros((draws, p, p))
+            for block in self.bound.blocks:
+                if block.grouping == g:
+                    ix = np.ix_(block.columns, block.columns)
+                    for d in range(draws):
+                        Sigma[d][ix] = binding.draw_block(block, rng)
+            sd = np.sqrt(np.diagonal(Sigma, axis1=1, axis2=2))
+            out[f"sd_{grouping.name}"] = sd
+            if any(len(block) > 1 for block in grouping.blocks):
+                out[f"cor_{grouping.name}"] = Sigma / (sd[:, :, None] * sd[:, None, :])
+        if self.family.dispersion is not None and not self.dispersion_known:
+            out[self.family.dispersion] = np.stack(
+                [binding.draw_dispersion(self.bound, rng, levels) for _ in range(draws)]
+            )
+        return out
+
+    def fit(self, engine: Any = "auto", *, seed: int | None = None, **settings: Any) -> Fit:
+        """Fit this model; see `bayou.fit`."""
+        from bayou.fitting import fit
+
+        return fit(self, engine=engine, seed=seed, **settings)
+
+    def __repr__(self) -> str:
+        from bayou.report import describe_model
+
+        return describe_model(self)
