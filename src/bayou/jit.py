@@ -114,7 +114,8 @@ def _borrow(typing_context: Any, array: Any) -> Any:
     return array(array), generate
 
 
-borrow: Callable[[Any], Any] = extending.intrinsic(_borrow)
+_intrinsic: Any = extending.intrinsic
+borrow: Callable[[Any], Any] = _intrinsic(_borrow)
 
 
 class _CompileListener(event.Listener):
