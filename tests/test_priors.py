@@ -47,7 +47,10 @@ def test_density_and_draws_match_scipy(name):
     prior, reference = REFERENCES[name]
     x = np.linspace(0.6, 2.9, 7)
     if name == "HalfT":
-        expected, cdf = math.log(2) + stats.t(3, scale=2).logpdf(x), lambda q: 2 * stats.t(3, scale=2).cdf(q) - 1
+        expected, cdf = (
+            math.log(2) + stats.t(3, scale=2).logpdf(x),
+            lambda q: 2 * stats.t(3, scale=2).cdf(q) - 1,
+        )
     else:
         expected, cdf = reference.logpdf(x), reference.cdf
     np.testing.assert_allclose(prior.log_density(x), expected, rtol=1e-12)
@@ -83,7 +86,9 @@ def test_kernel_agrees_with_the_class_up_to_a_constant(prior):
         assert prior_log_density(prior.code, *prior.parameters, -0.5) == -np.inf
 
 
-@pytest.mark.parametrize("prior", [bp.Normal(1, 2), bp.StudentT(4, 1, 2), bp.Uniform(-20, 20), bp.Flat()], ids=str)
+@pytest.mark.parametrize(
+    "prior", [bp.Normal(1, 2), bp.StudentT(4, 1, 2), bp.Uniform(-20, 20), bp.Flat()], ids=str
+)
 def test_kernel_agrees_for_coefficients(prior):
     x = np.linspace(-3, 4, 9)
     kernel = np.array([prior_log_density(prior.code, *prior.parameters, v) for v in x])
@@ -199,7 +204,9 @@ def _integrate_over_covariances(prior, points=81, low=-7.0, high=7.0):
 
 
 @pytest.mark.parametrize(
-    "prior", [bp.HuangWand(2, [0.8, 1.5]), bp.HuangWand(4, [1.0, 1.0]), bp.InverseWishart(6, np.eye(2))], ids=str
+    "prior",
+    [bp.HuangWand(2, [0.8, 1.5]), bp.HuangWand(4, [1.0, 1.0]), bp.InverseWishart(6, np.eye(2))],
+    ids=str,
 )
 def test_matrix_densities_integrate_to_one(prior):
     low, high = (-12.0, 9.0) if isinstance(prior, bp.HuangWand) else (-4.0, 5.0)
@@ -230,16 +237,15 @@ def test_huang_wand_density_against_the_hierarchy(p):
         precision = np.linalg.inv(sigma)
         half = (df + p - 1) / 2
         reference = stats.invwishart(df + p - 1, 2 * df * np.eye(p)).logpdf(sigma)
-        logs = (
-            reference
-            + half * np.log(inverse_a).sum(axis=1)
-            - df * (inverse_a - 1.0) @ np.diag(precision)
-        )
+        logs = reference + half * np.log(inverse_a).sum(axis=1) - df * (inverse_a - 1.0) @ np.diag(precision)
         assert np.exp(logs).mean() == pytest.approx(float(np.exp(prior.log_density(sigma))), rel=0.03)
     draws = prior.draw(rng, 20_000)
     sds, cor = split(draws)
     for k in range(p):
-        assert stats.kstest(sds[:4000, k], lambda q, k=k: 2 * stats.t(df, scale=scales[k]).cdf(q) - 1).pvalue > 1e-3
+        assert (
+            stats.kstest(sds[:4000, k], lambda q, k=k: 2 * stats.t(df, scale=scales[k]).cdf(q) - 1).pvalue
+            > 1e-3
+        )
     if p > 1:
         assert stats.kstest(cor[:4000, 0, 1], stats.uniform(-1, 2).cdf).pvalue > 1e-3
     else:
@@ -270,9 +276,9 @@ def test_lkj_is_normalised_and_drawn(eta):
 
 def test_collection():
     priors = bp.Priors.of({"beta[x]": bp.Normal(0, 1), "sd": bp.HalfT(3, 1)})
-    assert list(priors) == ["sd", "beta[x]"]
+    assert list(priors) == ["beta[x]", "sd"]
     assert bp.Priors.of(priors) is priors
-    assert str(priors) == "sd ~ HalfT(3, 1)\nbeta[x] ~ Normal(0, 1)"
+    assert str(priors) == "beta[x] ~ Normal(0, 1)\nsd ~ HalfT(3, 1)"
     assert str(bp.Priors.of(None)) == "the default priors"
     assert dict(bp.Priors(beta=bp.Flat())) == {"beta": bp.Flat()}
     with pytest.raises(PriorError, match="prior of 'beta' must be"):

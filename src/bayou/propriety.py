@@ -155,7 +155,9 @@ def _separation(design: Design, bound: BoundPriors, X: Array, used: Array) -> li
 def _moved(direction: Array, X: Array, names: tuple[str, ...]) -> str:
     """Return the names of the coefficients that a direction moves."""
     size = np.abs(direction) * np.abs(X).max(axis=0, initial=0.0)
-    return _listed([names[k] for k in np.flatnonzero(size > 1e-6 * size.max(initial=0.0))])
+    moved = [names[k] for k in np.flatnonzero(size > 1e-6 * size.max(initial=0.0))]
+    # The intercept follows the columns that separate; it is the cause only when alone.
+    return _listed([name for name in moved if name != "Intercept"] or moved)
 
 
 def _constant_response(design: Design, bound: BoundPriors) -> list[str]:
@@ -197,7 +199,9 @@ def _group_scales(
     for column, code in flat:
         needed = POWERS[code] + 2
         lost = _flat_rank(design, bound.beta_flat, grouping, column)
-        found = informative_levels(design, grouping, columns, column, stop=needed + lost)
+        # An intercept is informed by the level's rows alone, a slope beside the others in the bar.
+        beside = [column] if np.all(grouping.Z[:, column] == 1.0) else columns
+        found = informative_levels(design, grouping, beside, column, stop=needed + lost)
         if found - lost < needed:
             name = f"sd_{grouping.name}[{grouping.coefficients[column]}]"
             raise ImproperPosterior(

@@ -80,7 +80,8 @@ def scale_prior(given: Priors, grouping: Grouping, coefficient: str) -> tuple[in
     """Return the most specific prior of one group sd, with its rank: 2 own, 1 factor, 0 all, −1 none."""
     for rank, ending in ((2, f"_{grouping.name}[{coefficient}]"), (1, f"_{grouping.name}"), (0, "")):
         keys = [role + ending for role in ROLES if role + ending in given]
-        scalar = [key for key in keys if not isinstance(given[key], MatrixPrior)]
+        # A matrix may stand under variance and precision: matrix_prior reads it there.
+        scalar = [key for key in keys if key == "sd" + ending or not isinstance(given[key], MatrixPrior)]
         if len(keys) > 1:
             raise PriorError(f"{' and '.join(keys)} speak of the same standard deviation; give one of them.")
         if scalar:
@@ -140,7 +141,7 @@ def dispersion_prior(given: Priors, design: Design) -> tuple[str | None, Prior]:
 
 def line(key: str, prior: Prior, name: str | None) -> str:
     """Return "parameter ~ prior" with its numbers, the parameter being what the prior speaks of."""
-    shown = prior.prior if isinstance(prior, OfVariance) else prior
+    shown: Prior = prior.prior if isinstance(prior, OfVariance) else prior
     if key in ("dispersion", name):
         words = {"variance": f"{name}2", "precision": f"1/{name}2"}
         if name in ("phi", "shape"):
@@ -148,6 +149,8 @@ def line(key: str, prior: Prior, name: str | None) -> str:
         key = words.get(prior.speaks_of, f"1/sqrt({name})" if key == "dispersion" else key)
     elif key.startswith("sd_") and prior.speaks_of in ("variance", "precision"):
         key = prior.speaks_of + key.removeprefix("sd")
-    if isinstance(prior, Normal) and prior.at is not None:
+    if isinstance(prior, Normal) and prior.at is not None and len(prior.at) == 1:
+        shown = Normal(prior.mean, prior.sd)
+    elif isinstance(prior, Normal) and prior.at is not None:
         return f"{key} ~ {Normal(prior.mean, prior.sd)} at centred columns"
     return f"{key} ~ {shown}"

@@ -80,7 +80,9 @@ class Priors(Mapping[str, Prior]):
             raise PriorError(
                 f"priors must be bayou.Priors(...) or a dict of names and priors, not {priors!r}."
             )
-        return cls(**priors)
+        made = cls(**priors)
+        made._priors = {key: made._priors[key] for key in priors if key in made._priors}
+        return made
 
     @classmethod
     def unit_information(cls, model: Model) -> Priors:
