@@ -1,7 +1,5 @@
 """Names to numbers: precedence, exact default precision, round trips, and the exact references' priors."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from scipy import stats
@@ -18,67 +16,7 @@ from bayou.binding import (
 )
 from bayou.errors import ImproperPosterior, PriorError
 from bayou.priors import codes
-
-LINKS = {
-    "identity": lambda mu: mu,
-    "log": np.log,
-    "logit": lambda mu: np.log(mu / (1 - mu)),
-}
-FAMILIES = {
-    "gaussian": ("identity", "sigma"),
-    "binomial": ("logit", None),
-    "bernoulli": ("logit", None),
-    "poisson": ("log", None),
-    "negative_binomial": ("log", "phi"),
-    "gamma": ("log", "shape"),
-}
-
-
-class Link:
-    def __init__(self, name):
-        self.name = name
-
-    def __call__(self, mu):
-        return LINKS[self.name](mu)
-
-
-def grouping(name, codes, columns, blocks=None):
-    """A stand-in for bayou.design.Grouping: columns is a dict of coefficient names and values."""
-    codes = np.asarray(codes)
-    Z = np.column_stack([np.broadcast_to(np.asarray(v, dtype=float), codes.shape) for v in columns.values()])
-    return SimpleNamespace(
-        name=name,
-        levels=np.array([f"{name}{j}" for j in range(codes.max() + 1)], dtype=object),
-        codes=codes,
-        Z=Z,
-        coefficients=tuple(columns),
-        blocks=blocks or (tuple(range(len(columns))),),
-    )
-
-
-def design(y, columns, groupings=(), family="gaussian", link=None, **extra):
-    """A stand-in for bayou.design.Design."""
-    y = np.asarray(y, dtype=float)
-    n = len(y)
-    default_link, dispersion = FAMILIES[family]
-    X = [np.broadcast_to(np.asarray(v, dtype=float), n) for v in columns.values()]
-    fields = {
-        "response_name": "y",
-        "y": y,
-        "X": np.column_stack(X) if X else np.zeros((n, 0)),
-        "coefficients": tuple(columns),
-        "groupings": tuple(groupings),
-        "family": SimpleNamespace(name=family, link=Link(link or default_link), dispersion=dispersion),
-        "trials": np.ones(n),
-        "weights": np.ones(n),
-        "offset": np.zeros(n),
-        "standard_errors": None,
-        "sigma_by": None,
-        "sigma_codes": np.zeros(n, dtype=np.int64),
-        "sigma_levels": np.array(["all"], dtype=object),
-    }
-    return SimpleNamespace(**{**fields, **extra})
-
+from standin_designs import design, grouping
 
 RNG = np.random.default_rng(12)
 N = 60
