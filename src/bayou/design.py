@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Design", "Grouping", "NewRows", "build"]
 
+_given = "(weights)"
+
 
 @dataclass(frozen=True, eq=False)
 class Design:
@@ -51,6 +53,8 @@ class Design:
         Their names: "Intercept" first where there is one, "x", "treatment[drug]", "x:z",
         "poly(x, 2)[1]".
     groupings : tuple of Grouping
+    weights_column : str or None
+        The column of `data` that holds the weights; "(weights)" when they were given as an array.
     sigma_by : str or None
     sigma_codes : (n,) ndarray of int64
     sigma_levels : ndarray of objects
@@ -80,6 +84,7 @@ class Design:
     X: Array
     coefficients: tuple[str, ...]
     groupings: tuple[Grouping, ...]
+    weights_column: str | None
     sigma_by: str | None
     sigma_codes: Integers
     sigma_levels: Labels
@@ -187,9 +192,11 @@ def build(
     if frame.n == 0:
         raise DataError("the data have 0 rows.")
     by = _sigma_factors(sigma_by, frame)
-    columns = list(dict.fromkeys([*parsed.columns, *([weights] if isinstance(weights, str) else []), *by]))
+    if weights is not None and not isinstance(weights, str):
+        frame = frame.with_column(_given, _row_weights(weights, frame.n))
+        weights = _given
+    columns = list(dict.fromkeys([*parsed.columns, *([weights] if weights is not None else []), *by]))
     check_columns(frame, columns, parsed.text)
-    given = None if weights is None or isinstance(weights, str) else _row_weights(weights, frame.n)
     keep = complete_rows(frame, columns, missing)
     positions = None if keep is None else np.flatnonzero(keep).astype(np.int64)
     notes: list[str] = []
@@ -201,7 +208,6 @@ def build(
     index = _index(frame, keep)
     if keep is not None:
         frame = frame.take(keep)
-        given = None if given is None else given[keep]
     check_finite(frame, columns, positions)
 
     states: dict[str, State] = {}
@@ -211,8 +217,6 @@ def build(
     bars = [(bar, _terms(bar.columns, rows)) for bar in parsed.bars]
     groupings, recipes, group_notes = learn_groupings(bars, rows)
     sigma, sigma_codes = _sigma(by, frame, family, outcome.standard_errors is not None)
-    name = weights if isinstance(weights, str) else "weights"
-    values = frame[name].numbers() if isinstance(weights, str) else given
     notes += [*outcome.notes, *fixed.notes, *group_notes]
     return Design(
         formula=parsed,
@@ -220,12 +224,13 @@ def build(
         response_name=parsed.response.text,
         y=np.ascontiguousarray(outcome.y),
         trials=np.ascontiguousarray(outcome.trials),
-        weights=np.ones(frame.n) if values is None else positive_weights(name, values, positions),
+        weights=_weights(weights, frame, positions),
         offset=total_offset(parsed, rows),
         standard_errors=outcome.standard_errors,
         X=X,
         coefficients=fixed.coefficients,
         groupings=groupings,
+        weights_column=weights,
         sigma_by=sigma_by,
         sigma_codes=sigma_codes,
         sigma_levels=np.array(["all"], dtype=object) if sigma is None else sigma.labels,
@@ -242,7 +247,7 @@ def build(
             states=states,
             fixed=fixed,
             groupings=recipes,
-            weights=weights if isinstance(weights, str) else None,
+            weights=weights,
             sigma=sigma,
             response_levels=outcome.levels,
         ),
@@ -281,6 +286,12 @@ def _sigma(by: tuple[str, ...], frame: Frame, family: Family, known: bool) -> tu
     return learn_levels(by, frame)
 
 
+def _weights(column: str | None, frame: Frame, positions: Integers | None) -> Array:
+    if column is None:
+        return np.ones(frame.n)
+    return positive_weights(column.strip("()"), frame[column].numbers(), positions)
+
+
 def _row_weights(weights: npt.ArrayLike, n: int) -> Array:
     try:
         values = np.asarray(weights, dtype=np.float64)
@@ -292,5 +303,5 @@ def _row_weights(weights: npt.ArrayLike, n: int) -> Array:
 
 
 def _index(frame: Frame, keep: npt.NDArray[np.bool_] | None) -> Labels:
-    index = np.arange(frame.n).astype(object) if frame.index is None else frame.index
+    index = np.arange(frame.n) if frame.index is None else frame.index
     return index if keep is None else index[keep]

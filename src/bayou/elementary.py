@@ -35,7 +35,8 @@ ROUNDER = 6755399441055744.0  # 1.5 * 2**52: adding it leaves the rounded number
 @kernel(inline=True, contract=True)
 def exp_parts(x: float) -> tuple[float, float]:
     """Return exp(x) and exp(x) - 1 - x; a polynomial on |r| < log(2)/2, relative error below 3e-16."""
-    inside = min(max(x, -746.0), 710.0)  # outside, exp rounds to 0 and inf, as it does at these ends
+    # beyond these ends exp rounds to 0 and inf, as it does at them; min() and max() would swallow a NaN
+    inside = -746.0 if x < -746.0 else (710.0 if x > 710.0 else x)
     k = (inside * PER_LOG_TWO + ROUNDER) - ROUNDER
     r = (inside - k * LOG_TWO_HIGH) - k * LOG_TWO_LOW
     p = 2.510038549551032e-08

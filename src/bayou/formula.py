@@ -146,7 +146,7 @@ def parse(text: str, functions: Collection[str] = ()) -> Formula:
         _check_places(part, top=part is left)
     columns = dict.fromkeys([*names_of(left), *names_of(right)])
     return Formula(
-        text=" ".join(text.split()),
+        text=text.strip() if "`" in text or '"' in text or "'" in text else " ".join(text.split()),
         response=_response(left),
         fixed=write(expand(fixed)),
         offsets=tuple(offsets),

@@ -61,6 +61,11 @@ class Frame:
             self._columns[name] = _guarded(f"the column `{name}`", self._getters[name])
         return self._columns[name]
 
+    def with_column(self, name: str, values: np.ndarray[Any, Any]) -> Frame:
+        """Return the frame with one more column of numbers."""
+        added = from_series(name, pd.Series(values))
+        return Frame(self.n, {**self._getters, name: lambda: added}, self.index)
+
     def take(self, rows: np.ndarray[Any, Any]) -> Frame:
         """Return the frame at the given positions or where a mask is true."""
 
@@ -143,8 +148,7 @@ def _from_pandas(data: pd.DataFrame) -> Frame:
     default = isinstance(data.index, pd.RangeIndex) and data.index.start == 0 and data.index.step == 1
     index = None
     if not default:
-        index = np.empty(len(data), dtype=object)
-        index[:] = list(data.index)
+        index = data.index.to_numpy()
     return Frame(len(data), {name: getter(place, name) for place, name in enumerate(names)}, index)
 
 

@@ -100,8 +100,7 @@ class Recipe:
         y, trials, errors = self._outcome(rows, need_response, has_trials)
         optional = [*(name for recipe in self.groupings for name in recipe.levels.factors), *trial_columns]
         optional += [self.weights] if self.weights else []
-        index = np.empty(frame.n, dtype=object)
-        index[:] = range(frame.n) if frame.index is None else frame.index
+        index = np.arange(frame.n) if frame.index is None else frame.index
         return NewRows(
             n=frame.n,
             X=self.fixed.matrix(rows),

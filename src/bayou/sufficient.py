@@ -16,6 +16,7 @@ import numpy as np
 from bayou._types import Array, Integers
 from bayou.jit import kernel
 from bayou.linalg.schur import Arrow, Border
+from bayou.linalg.small import fill
 
 if TYPE_CHECKING:
     from bayou.model import Model
@@ -108,11 +109,16 @@ def _accumulate(
 def combine(cells: Cells, start: Integers, w: Array, out: Arrow) -> None:
     """Σ over sigma levels of w_s times their sums, into ``out``."""
     p = out.a.shape[1]
-    out.A[:] = 0.0
-    out.a[:] = 0.0
-    out.C[:] = 0.0
-    out.D[:] = 0.0
-    out.d[:] = 0.0
+    for j in range(out.a.shape[0]):
+        for k in range(p):
+            out.a[j, k] = 0.0
+            for e in range(p):
+                out.A[j, k, e] = 0.0
+    for e in range(out.C.shape[0]):
+        out.C[e] = 0.0
+    fill(out.D, 0.0)
+    for i in range(out.d.shape[0]):
+        out.d[i] = 0.0
     for c in range(cells.group.shape[0]):
         j = cells.group[c]
         ws = w[cells.level[c]]

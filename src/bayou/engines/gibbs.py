@@ -112,7 +112,7 @@ class Gibbs(ChainEngine):
             return Draws(
                 np.empty((draws, target.border.precision.shape[0])),
                 np.empty((draws, q if with_b else 0)),
-                np.empty((draws, B, m, m)),
+                np.zeros((draws, B, m, m)),
                 np.empty((draws, len(target.cells.rows))),
                 {"accepted": np.empty(draws)} if collapse else {},
             )

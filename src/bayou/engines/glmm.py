@@ -21,7 +21,6 @@ from bayou.engines.proposals import (
     Rows,
     Scratch,
     fixed_laplace,
-    fixed_mode,
     group_laplace,
     group_mode,
     group_random_walk,
@@ -29,7 +28,7 @@ from bayou.engines.proposals import (
 from bayou.engines.sweep import translate
 from bayou.jit import kernel
 from bayou.linalg.schur import Border
-from bayou.linalg.small import cholesky, invert_lower, product_with_transpose
+from bayou.linalg.small import cholesky, fill, invert_lower, product_with_transpose
 from bayou.priors.table import prior_log_density
 from bayou.rows import row_dispersion, row_log_density, row_means
 
@@ -84,6 +83,13 @@ class State(NamedTuple):
 
 
 @kernel
+def forget(state: State) -> None:
+    """The kept log likelihoods by level no longer hold."""
+    for j in range(state.likelihood.shape[0]):
+        state.likelihood[j] = math.nan
+
+
+@kernel
 def is_gaussian(code: int) -> bool:
     """Whether the rows' weights carry the residual variance."""
     return code == GAUSSIAN_IDENTITY or code == GAUSSIAN_LOG
@@ -126,7 +132,7 @@ def set_eta(target: Target, state: State) -> None:
                 for i in range(p):
                     t += rows.Z[rows.at_Z[f] + r * p + i] * state.b[base + i]
                 state.eta[rows.index[f, r]] += t
-    state.likelihood[:] = math.nan
+    forget(state)
     state.total[0] = row_log_density(
         rows.code, rows.y[0], rows.trials[0], state.weights[0], state.eta, row_dispersion_of(target, state),
         state.scratch.work,
@@ -174,7 +180,7 @@ def move_covariances(target: Target, state: State, rng: np.random.Generator) -> 
                     t += state.b[at + j * p + i] * state.b[at + j * p + k]
                 scatter[i, k] = t
                 scatter[k, i] = t
-        state.work[2][:] = 0.0
+        fill(state.work[2], 0.0)
         if not draw_block(blocks, r, float(J), scatter, state.L[r], state.work[3:6], state.work[2], rng):
             return False
     return True
@@ -200,9 +206,10 @@ def _try_linear(
     )  # fmt: skip
     if not -rng.standard_exponential() < fresh - state.total[0] + log_ratio:
         return False
-    state.eta[:] = there
+    for r in range(n):
+        state.eta[r] = there[r]
     state.total[0] = fresh
-    state.likelihood[:] = math.nan
+    forget(state)
     for j in range(rows.levels[f]):
         base = rows.at_b[f] + j * p
         state.b[base + into] += factor * state.b[base + source]
@@ -215,6 +222,12 @@ def move_whitened(target: Target, state: State, adapting: bool, rng: np.random.G
     blocks = target.blocks
     new, inverse, product = state.work[0], state.work[1], state.work[2]
     gain = 1.0 / (1.0 + state.counter[0]) ** 0.6
+    if math.isnan(state.total[0]):
+        rows = target.rows
+        state.total[0] = row_log_density(
+            rows.code, rows.y[0], rows.trials[0], state.weights[0], state.eta, row_dispersion_of(target, state),
+            state.scratch.work,
+        )  # fmt: skip
     for r in range(blocks.size.shape[0]):
         f, s, p = blocks.grouping[r], blocks.start[r], blocks.size[r]
         L = state.L[r]
@@ -272,7 +285,8 @@ def set_covariances(target: Target, state: State) -> bool:
     blocks = target.blocks
     if not precision_from_factors(blocks, state.L, state.Q, state.work[3:]):
         return False
-    state.Sigma[:] = 0.0
+    for f in range(state.Sigma.shape[0]):
+        fill(state.Sigma[f], 0.0)
     for r in range(blocks.size.shape[0]):
         f, s = blocks.grouping[r], blocks.start[r]
         for i in range(blocks.size[r]):
@@ -318,7 +332,7 @@ def move_groups(target: Target, state: State, laplace: bool, adapting: bool, rng
             gain = 1.0 / (1.0 + state.counter[0]) ** 0.6
             state.walk[f] += gain * (count / rows.levels[f] - BEST_MANY)
         if rows.levels.shape[0] > 1 and count > 0:
-            state.likelihood[:] = math.nan
+            forget(state)
 
 
 @kernel
@@ -328,7 +342,8 @@ def move_dispersion(target: Target, state: State, adapting: bool, squares: Array
     code = target.dispersion_code
     n = rows.X.shape[0]
     if is_gaussian(rows.code):
-        squares[:] = 0.0
+        for s in range(squares.shape[0]):
+            squares[s] = 0.0
         mean = state.scratch.gradient
         row_means(rows.code, state.eta, mean)
         for r in range(n):
@@ -355,50 +370,8 @@ def move_dispersion(target: Target, state: State, adapting: bool, squares: Array
                 old = fresh
             if adapting:
                 state.step[0] += gain * ((1.0 if ok else 0.0) - BEST_ONE)
-    state.likelihood[:] = math.nan
+    forget(state)
     state.total[0] = math.nan
-
-
-@kernel
-def scan(
-    target: Target,
-    state: State,
-    laplace: bool,
-    plain: bool,
-    adapting: bool,
-    squares: Array,
-    rng: np.random.Generator,
-) -> bool:
-    """One scan; ``plain`` leaves out what Hoff's sampler does not have (whitened moves, extra beta updates)."""
-    rows = target.rows
-    state.counter[0] += 1
-    if state.counter[0] % REFRESH == 0:
-        set_eta(target, state)
-    move_translations(target, state, rng)
-    if not move_covariances(target, state, rng):
-        return False
-    if not plain:
-        if math.isnan(state.total[0]):
-            state.total[0] = row_log_density(
-                rows.code, rows.y[0], rows.trials[0], state.weights[0], state.eta, row_dispersion_of(target, state),
-                state.scratch.work,
-            )  # fmt: skip
-        move_whitened(target, state, adapting, rng)
-    if not set_covariances(target, state):
-        return False
-    move_groups(target, state, laplace, adapting, rng)
-    alone = has_fixed_alone(target)
-    if alone or (not plain and state.counter[0] % EVERY == 0):
-        ok, total = fixed_laplace(
-            rows, state.weights, row_dispersion_of(target, state), target.border, target.beta_codes,
-            target.beta_parameters, state.beta, state.eta, state.scratch, state.Hx, state.vectors, rng,
-        )  # fmt: skip
-        state.total[0] = total
-        if ok:
-            state.likelihood[:] = math.nan
-    if not target.dispersion_known:
-        move_dispersion(target, state, adapting, squares, rng)
-    return True
 
 
 @kernel
@@ -417,24 +390,13 @@ def has_fixed_alone(target: Target) -> bool:
 
 
 @kernel
-def initialise(target: Target, state: State, rounds: int, rng: np.random.Generator) -> bool:
-    """Start from the mode of (beta, b) given the covariances, then one draw around it for each group."""
+def groups_to_mode(target: Target, state: State) -> None:
+    """Each level's coefficients to the mode of their conditional, by damped Newton steps."""
     rows = target.rows
-    if not set_covariances(target, state):
-        return False
-    set_eta(target, state)
-    for _ in range(rounds):
-        dispersion = row_dispersion_of(target, state)
-        fixed_mode(
-            rows, state.weights, dispersion, target.border, target.beta_codes, target.beta_parameters, state.beta,
-            state.eta, 10, state.scratch, state.Hx, state.vectors,
-        )  # fmt: skip
-        for f in range(rows.levels.shape[0]):
-            for j in range(rows.levels[f]):
-                group_mode(rows, state.weights, dispersion, f, j, state.Q[f], state.b, state.eta, 10, state.scratch)
-    set_eta(target, state)
-    move_groups(target, state, True, False, rng)
-    return math.isfinite(state.total[0]) or math.isnan(state.total[0])
+    dispersion = row_dispersion_of(target, state)
+    for f in range(rows.levels.shape[0]):
+        for j in range(rows.levels[f]):
+            group_mode(rows, state.weights, dispersion, f, j, state.Q[f], state.b, state.eta, 10, state.scratch)
 
 
 @kernel
@@ -451,18 +413,46 @@ def run_scans(
     dispersion: Array,
     rng: np.random.Generator,
 ) -> int:
-    """Fill the outputs; returns the number of draws made."""
+    """Fill the outputs; returns the number of draws made, fewer than asked only if a matrix lost its definiteness.
+
+    ``plain`` leaves out what Hoff's sampler does not have: whitened moves, and extra updates of fixed
+    effects that have a random counterpart.
+    """
+    rows = target.rows
     squares = np.empty(max(state.dispersion.shape[0], 1))
-    for i in range(beta.shape[0]):
-        for _ in range(thin):
-            if not scan(target, state, laplace, plain, adapting, squares, rng):
-                return i
-        for k in range(beta.shape[1]):
-            beta[i, k] = state.beta[k]
-        L[i] = state.L
-        for s in range(dispersion.shape[1]):
-            dispersion[i, s] = state.dispersion[s]
-        if b.shape[1] > 0:
+    alone = has_fixed_alone(target)
+    for scan in range(beta.shape[0] * thin):
+        state.counter[0] += 1
+        if state.counter[0] % REFRESH == 0:
+            set_eta(target, state)
+        move_translations(target, state, rng)
+        if not move_covariances(target, state, rng):
+            return scan // thin
+        if not plain:
+            move_whitened(target, state, adapting, rng)
+        if not set_covariances(target, state):
+            return scan // thin
+        move_groups(target, state, laplace, adapting, rng)
+        if alone or (not plain and state.counter[0] % EVERY == 0):
+            ok, total = fixed_laplace(
+                rows, state.weights, row_dispersion_of(target, state), target.border, target.beta_codes,
+                target.beta_parameters, state.beta, state.eta, state.scratch, state.Hx, state.vectors, rng,
+            )  # fmt: skip
+            state.total[0] = total
+            if ok:
+                forget(state)
+        if not target.dispersion_known:
+            move_dispersion(target, state, adapting, squares, rng)
+        if (scan + 1) % thin == 0:
+            i = scan // thin
+            for k in range(beta.shape[1]):
+                beta[i, k] = state.beta[k]
+            for r in range(L.shape[1]):
+                for k in range(L.shape[2]):
+                    for c in range(k + 1):
+                        L[i, r, k, c] = state.L[r, k, c]
+            for s in range(dispersion.shape[1]):
+                dispersion[i, s] = state.dispersion[s]
             for k in range(b.shape[1]):
                 b[i, k] = state.b[k]
     return beta.shape[0]

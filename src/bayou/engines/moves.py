@@ -23,6 +23,7 @@ from bayou.effects.iid import (
 from bayou.jit import kernel
 from bayou.linalg.small import (
     draw_inverse_wishart,
+    fill,
     inverse_from_factor,
     invert_lower,
 )
@@ -259,7 +260,8 @@ def draw_block(
 @kernel
 def precision_from_factors(blocks: BlockTable, L: Array, Q: Array, work: Array) -> bool:
     """Q (K, p, p) <- the precisions of all factors from the lower factors L (B, p, p) of their blocks."""
-    Q[:] = 0.0
+    for f in range(Q.shape[0]):
+        fill(Q[f], 0.0)
     for r in range(blocks.size.shape[0]):
         p = blocks.size[r]
         f = blocks.grouping[r]

@@ -22,7 +22,7 @@ from bayou.effects.iid import BlockTable
 from bayou.engines.moves import draw_block, draw_scale, precision_from_factors, slice_factor
 from bayou.jit import kernel
 from bayou.linalg.schur import Arrow, Border, Factor, draw, factorise, trailing_marginal
-from bayou.linalg.small import cholesky, solve_lower, solve_lower_transposed
+from bayou.linalg.small import cholesky, fill, solve_lower, solve_lower_transposed
 from bayou.priors.table import prior_log_density
 from bayou.sufficient import Cells, combine, residual_squares
 
@@ -471,37 +471,6 @@ def draw_sigma(target: Target, state: State, squares: Array, rng: np.random.Gene
 
 
 @kernel
-def scan(target: Target, state: State, location: int, whitened: bool, squares: Array, rng: np.random.Generator) -> bool:
-    """One scan; False if a matrix lost its definiteness (the state is then as it was reached)."""
-    blocks = target.blocks
-    if not precision_from_factors(blocks, state.L, state.Q, state.work[4:]):
-        return False
-    w = likelihood_weight(target, state.sigma)
-    if location == JOINT:
-        ok, _, _ = factorise(target.arrow, target.border, w, state.Q, state.factor)
-        if not ok:
-            return False
-        known = draw_coefficients_of_any_prior(target, state, rng)
-        draw(target.arrow, state.factor, state.rest, state.b, known, rng)
-    else:
-        draw_groups(target, state, w, rng)
-        draw_fixed(target, state, w, location == CENTERED, rng)
-        if location == CENTERED:
-            draw_centres(target, state, rng)
-    for r in range(blocks.size.shape[0]):
-        scatter_of(target, state, r, state.work[6])
-        J = float(target.levels[blocks.grouping[r]])
-        state.work[2][:] = 0.0
-        if not draw_block(blocks, r, J, state.work[6], state.L[r], state.work[3:6], state.work[2], rng):
-            return False
-    if whitened:
-        draw_whitened(target, state, w, rng)
-    if not target.sigma_known:
-        draw_sigma(target, state, squares, rng)
-    return True
-
-
-@kernel
 def run_scans(
     target: Target,
     state: State,
@@ -516,14 +485,37 @@ def run_scans(
 ) -> int:
     """Fill ``beta`` (draws, P), ``b`` (draws, all coefficients; or none), ``L`` (draws, B, p, p), ``sigma``.
 
-    Returns the number of draws made: fewer than asked only if a scan failed.
+    Returns the number of draws made: fewer than asked only if a matrix lost its definiteness.
     """
+    blocks = target.blocks
     squares = np.empty(state.sigma.shape[0])
-    for i in range(beta.shape[0]):
-        for _ in range(thin):
-            if not scan(target, state, location, whitened, squares, rng):
-                return i
-        record(target, state, i, beta, b, L, sigma)
+    for i in range(beta.shape[0] * thin):
+        if not precision_from_factors(blocks, state.L, state.Q, state.work[4:]):
+            return i // thin
+        w = likelihood_weight(target, state.sigma)
+        if location == JOINT:
+            ok, _, _ = factorise(target.arrow, target.border, w, state.Q, state.factor)
+            if not ok:
+                return i // thin
+            known = draw_coefficients_of_any_prior(target, state, rng)
+            draw(target.arrow, state.factor, state.rest, state.b, known, rng)
+        else:
+            draw_groups(target, state, w, rng)
+            draw_fixed(target, state, w, location == CENTERED, rng)
+            if location == CENTERED:
+                draw_centres(target, state, rng)
+        for r in range(blocks.size.shape[0]):
+            scatter_of(target, state, r, state.work[6])
+            J = float(target.levels[blocks.grouping[r]])
+            fill(state.work[2], 0.0)
+            if not draw_block(blocks, r, J, state.work[6], state.L[r], state.work[3:6], state.work[2], rng):
+                return i // thin
+        if whitened:
+            draw_whitened(target, state, w, rng)
+        if not target.sigma_known:
+            draw_sigma(target, state, squares, rng)
+        if (i + 1) % thin == 0:
+            record(target, state, i // thin, beta, b, L, sigma)
     return beta.shape[0]
 
 
@@ -534,7 +526,10 @@ def record(target: Target, state: State, i: int, beta: Array, b: Array, L: Array
     J, p = state.b.shape
     for k in range(beta.shape[1]):
         beta[i, k] = state.rest[at + k]
-    L[i] = state.L
+    for r in range(L.shape[1]):
+        for k in range(L.shape[2]):
+            for c in range(k + 1):
+                L[i, r, k, c] = state.L[r, k, c]
     for s in range(sigma.shape[1]):
         sigma[i, s] = state.sigma[s]
     if b.shape[1] > 0:

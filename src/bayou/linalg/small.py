@@ -26,6 +26,14 @@ BY_HAND = 24  # rows up to which the loops below beat the call into LAPACK
 
 
 @kernel
+def fill(A: Array, value: float) -> None:
+    """A <- value, for a matrix (Numba's own broadcasting assignment takes seconds to compile)."""
+    for i in range(A.shape[0]):
+        for k in range(A.shape[1]):
+            A[i, k] = value
+
+
+@kernel
 def cholesky(A: Array, L: Array, p: int) -> bool:
     """Lower factor: A = L L'. Reads the lower triangle of A; L may be A. False if A is not definite."""
     for j in range(p):
