@@ -1,0 +1,383 @@
+"""How far the draws can be trusted: R-hat, effective sample sizes, and a verdict in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import fft
+from scipy.special import ndtri
+
+from bayou._types import Array
+
+if TYPE_CHECKING:
+    from bayou.posterior import Posterior
+
+__all__ = ["Diagnostics", "Verdict", "effective_size", "examine", "judge", "r_hat"]
+
+R_HAT_BAR = 1.01  # Vehtari et al. 2021
+ESS_BAR = 400.0
+EFFECT_R_HAT_BAR = 1.05  # wider for group coefficients: the worst of hundreds is looked at
+EFFECTS_LOOKED_AT = 200
+STUCK = 0.02
+NEAR_ZERO = 0.05
+
+
+# ---- numbers -------------------------------------------------------------------------------
+
+
+def _split(x: Array) -> Array:
+    """Cut each chain in two halves (the middle draw of an odd number is left out)."""
+    half = x.shape[-1] // 2
+    return np.concatenate((x[..., :half], x[..., x.shape[-1] - half :]), axis=-2)
+
+
+def _average_ranks(flat: Array) -> Array:
+    """Ranks from 1 along the last axis, ties sharing their average."""
+    size = flat.shape[-1]
+    order = np.argsort(flat, axis=-1)
+    ordered = np.take_along_axis(flat, order, axis=-1)
+    position = np.arange(1.0, size + 1.0)
+    ranks = np.empty(flat.shape)
+    new = np.diff(ordered, axis=-1) != 0.0
+    for row in range(flat.shape[0]):
+        averaged = position
+        if not new[row].all():
+            starts = np.flatnonzero(np.concatenate(([True], new[row])))
+            lengths = np.diff(np.append(starts, size))
+            averaged = np.repeat(starts + (lengths + 1) / 2.0, lengths)
+        ranks[row, order[row]] = averaged
+    return ranks
+
+
+def _normal_scores(x: Array) -> Array:
+    """Replace draws by the normal quantiles of their ranks over all chains (Blom's fractions)."""
+    flat = x.reshape(x.shape[0], -1)
+    return ndtri((_average_ranks(flat) - 0.375) / (flat.shape[1] + 0.25)).reshape(x.shape)  # type: ignore[no-any-return]
+
+
+def _potential_scale(x: Array) -> Array:
+    size = x.shape[-1]
+    within = x.var(axis=-1, ddof=1).mean(axis=-1)
+    between = x.mean(axis=-1).var(axis=-1, ddof=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.sqrt(between / within + (size - 1) / size)  # type: ignore[no-any-return]
+
+
+def r_hat(draws: Array) -> Array:
+    """Rank-normalised split R-hat: the larger of that of the draws and of the folded draws.
+
+    Parameters
+    ----------
+    draws
+        Shape (parameters, chain, draw). A single chain is compared with itself, half against half.
+
+    Returns
+    -------
+    numpy.ndarray
+        One number per parameter; NaN where all draws are equal, or fewer than 4 draws a chain.
+
+    References
+    ----------
+    Vehtari, Gelman, Simpson, Carpenter & Bürkner (2021), Bayesian Analysis 16(2), 667-718.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(1).normal(size=(1, 4, 1000))
+    >>> bool(abs(r_hat(x)[0] - 1.0) < 0.01)
+    True
+    """
+    if draws.shape[-1] < 4:
+        return np.full(draws.shape[0], np.nan)
+    halves = _split(draws)
+    median = np.median(halves, axis=(-2, -1), keepdims=True)
+    return np.maximum(
+        _potential_scale(_normal_scores(halves)), _potential_scale(_normal_scores(np.abs(halves - median)))
+    )
+
+
+def effective_size(draws: Array, kind: str = "bulk") -> Array:
+    """Effective sample size: of the normal scores (bulk), the 5 and 95 % quantiles (tail) or the mean.
+
+    Autocorrelations are summed over Geyer's initial monotone sequence of positive pairs, with the
+    variance between chains in the denominator; split chains throughout.
+
+    Parameters
+    ----------
+    draws
+        Shape (parameters, chain, draw).
+    kind
+        ``"bulk"``, ``"tail"`` or ``"mean"``.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(1).normal(size=(2, 4, 500))
+    >>> effective_size(x).shape
+    (2,)
+    """
+    if draws.shape[-1] < 4:
+        return np.full(draws.shape[0], np.nan)
+    if kind == "mean":
+        return np.array([_chain_size(x) for x in _split(draws)])
+    if kind == "bulk":
+        return np.array([_chain_size(x) for x in _normal_scores(_split(draws))])
+    cuts = np.quantile(draws.reshape(draws.shape[0], -1), (0.05, 0.95), axis=-1)
+    below = [_split((draws <= cut[:, None, None]).astype(np.float64)) for cut in cuts]
+    sizes = np.array([[_chain_size(x) for x in side] for side in below]).reshape(2, -1)
+    missing = np.isnan(draws).any(axis=(-2, -1))
+    return np.where(missing, np.nan, sizes.min(axis=0))
+
+
+def _chain_size(x: Array) -> float:
+    """Effective number of draws in chains of shape (chain, draw)."""
+    chains, size = x.shape
+    if not np.isfinite(x).all():
+        return np.nan
+    if np.ptp(x) < 1e-15:
+        return float(x.size)
+    centred = x - x.mean(axis=1, keepdims=True)
+    length = fft.next_fast_len(2 * size, real=True)
+    # only the average over chains is needed, so one inverse transform serves them all
+    power = (np.abs(fft.rfft(centred, n=length, axis=1)) ** 2).mean(axis=0)
+    covariance = fft.irfft(power, n=length)[:size] / size
+    within = covariance[0] * size / (size - 1.0)
+    total = covariance[0] + (x.mean(axis=1).var(ddof=1) if chains > 1 else 0.0)
+    rho = 1.0 - (within - covariance) / total
+    rho[0] = 1.0
+    even, odd = rho[: size - size % 2 : 2], rho[1::2]
+    pairs = even + odd
+    longest = max(0, -(-(size - 2) // 2) - 1)
+    stop = np.flatnonzero(pairs[: longest + 1] <= 0.0)
+    last = int(stop[0]) if stop.size else longest
+    tail = even[last] if even[last] > 0.0 or pairs[last] >= 0.0 else 0.0
+    time = -1.0 + 2.0 * np.minimum.accumulate(pairs[:last]).sum() + tail
+    return float(x.size / max(time, 1.0 / np.log10(x.size)))
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """R-hat and effective sizes of the summary rows, each of shape (rows,)."""
+
+    names: tuple[str, ...]
+    r_hat: Array
+    ess_bulk: Array
+    ess_tail: Array
+    constant: tuple[bool, ...]
+
+
+def examine(posterior: Posterior) -> Diagnostics:
+    """Compute the diagnostics of every summary row."""
+    matrix = posterior.matrix()
+    return Diagnostics(
+        tuple(posterior.rows),
+        r_hat(matrix),
+        effective_size(matrix, "bulk"),
+        effective_size(matrix, "tail"),
+        tuple(bool(np.ptp(x) == 0.0) for x in matrix),
+    )
+
+
+# ---- words ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the result can be used, in sentences.
+
+    Attributes
+    ----------
+    failures
+        What is wrong and what to do; the verdict is ok when there are none.
+    notes
+        What is worth knowing and does not make the result wrong.
+    figures
+        One sentence with the numbers behind the verdict.
+    """
+
+    failures: tuple[str, ...]
+    notes: tuple[str, ...]
+    figures: str
+
+    @property
+    def ok(self) -> bool:
+        """True when nothing speaks against using the result."""
+        return not self.failures
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """All sentences: the failures first, then the notes."""
+        return self.failures + self.notes
+
+    @property
+    def line(self) -> str:
+        """The verdict in one line."""
+        if self.ok:
+            return f"Verdict: ok. {self.figures}"
+        return "Verdict: NOT OK. " + " ".join(self.failures)
+
+    def __str__(self) -> str:
+        return "\n".join((self.line, *(f"  - {note}" for note in self.notes)))
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+
+def judge(posterior: Posterior, numbers: Diagnostics) -> Verdict:
+    """Turn the diagnostics of a result into a verdict."""
+    failures = [
+        *_not_finite(posterior),
+        *_convergence(posterior, numbers),
+        *_stuck(posterior),
+        *_divergences(posterior),
+    ]
+    notes = [
+        *posterior.info.get("messages", ()),
+        *posterior.model.design.notes,
+        *posterior.model.bound.notes,
+        *_constants(numbers),
+        *_boundaries(posterior),
+    ]
+    return Verdict(tuple(failures), tuple(dict.fromkeys(notes)), _figures(numbers))
+
+
+def _figures(numbers: Diagnostics) -> str:
+    if np.isnan(numbers.r_hat).all():
+        return "Too few draws, or none that vary, to say anything of convergence."
+    return (
+        f"R-hat at most {np.nanmax(numbers.r_hat):.3f}; effective draws at least "
+        f"{np.nanmin(_varying(numbers, numbers.ess_bulk)):,.0f} (bulk) and "
+        f"{np.nanmin(_varying(numbers, numbers.ess_tail)):,.0f} (tail)."
+    )
+
+
+def _varying(numbers: Diagnostics, sizes: Array) -> Array:
+    return np.where(numbers.constant, np.nan, sizes)
+
+
+def _listed(names: list[str], most: int = 4) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _not_finite(posterior: Posterior) -> list[str]:
+    rows = zip(posterior.rows, posterior.matrix(), strict=True)
+    bad = [name for name, x in rows if not np.isfinite(x).all()]
+    if not bad:
+        return []
+    return [f"Some draws of {_listed(bad)} are not finite; give tighter priors or rescale the columns."]
+
+
+def _convergence(posterior: Posterior, numbers: Diagnostics) -> list[str]:
+    sentences = []
+    if posterior.size < 4:
+        return [f"Only {posterior.size} draws a chain: too few to judge; ask for draws=1000 or more."]
+    apart = np.flatnonzero(numbers.r_hat > R_HAT_BAR)
+    if apart.size:
+        worst = apart[np.argsort(-numbers.r_hat[apart])]
+        sentences.append(
+            f"The chains do not agree yet: R-hat is {numbers.r_hat[worst[0]]:.3f} for "
+            f"{_listed([numbers.names[k] for k in worst])} (it should be at most {R_HAT_BAR}). "
+            "Run longer (warmup=, draws=); if it stays, the data say little about these: use firmer priors."
+        )
+    sizes = np.fmin(numbers.ess_bulk, numbers.ess_tail)
+    few = np.flatnonzero(_varying(numbers, sizes) < ESS_BAR)
+    if few.size:
+        worst = few[np.argsort(sizes[few])]
+        factor = max(2, int(np.ceil(ESS_BAR / max(sizes[worst[0]], 1.0))))
+        names = _listed([numbers.names[k] for k in worst])
+        sentences.append(
+            f"Too few effective draws: {sizes[worst[0]]:.0f} for {names} (the bar is {ESS_BAR:.0f}). "
+            f"Ask for draws={factor * posterior.size}."
+        )
+    return sentences + (_effects_apart(posterior) if not sentences else [])
+
+
+def _effects_apart(posterior: Posterior) -> list[str]:
+    """Look at an even choice of the group coefficients, so that 100,000 groups cost no more than 200."""
+    sentences = []
+    for grouping in posterior.model.design.groupings:
+        draws = posterior.group("b", grouping.name)
+        if draws is None or draws.shape[1] < 4 or not draws.size:
+            continue
+        chosen = np.unique(np.linspace(0, draws.shape[2] - 1, EFFECTS_LOOKED_AT).astype(int))
+        subset = np.moveaxis(draws[:, :, chosen], (0, 1), (2, 3))
+        values = r_hat(subset.reshape(-1, *draws.shape[:2])).reshape(subset.shape[:2])
+        worst = np.nan_to_num(values).max(axis=1)
+        bad = chosen[worst > EFFECT_R_HAT_BAR]
+        if bad.size:
+            labels = [str(grouping.levels[j]) for j in bad]
+            sentences.append(
+                f"The coefficients of {grouping.name} {_listed(labels)} differ between chains "
+                f"(R-hat up to {worst.max():.2f}). Run longer."
+            )
+    return sentences
+
+
+def _stuck(posterior: Posterior) -> list[str]:
+    sentences = []
+    for grouping in posterior.model.design.groupings:
+        rates = posterior.group_statistics.get(f"acceptance_{posterior.names[grouping.name]}")
+        if rates is None:
+            continue
+        bad = np.flatnonzero(np.nanmin(rates, axis=0) < STUCK)
+        if bad.size:
+            labels = [str(grouping.levels[j]) for j in bad]
+            sentences.append(
+                f"{bad.size} of {len(grouping.levels)} groups of {grouping.name} hardly move (acceptance "
+                f"below {STUCK:.0%}): {_listed(labels)}. Use the default proposal, a smaller scale= or a "
+                "longer warmup."
+            )
+    return sentences
+
+
+def _divergences(posterior: Posterior) -> list[str]:
+    count = int(np.sum(posterior.statistics.get("diverging", 0)))
+    if not count:
+        return []
+    scales = [name for name in posterior.rows if name.startswith("sd_")]
+    return [
+        f"{count} draws diverged; look at {_listed(scales) or 'the scales'}, and raise target_accept "
+        "or use firmer priors for the group sds."
+    ]
+
+
+def _constants(numbers: Diagnostics) -> list[str]:
+    fixed = [name for name, constant in zip(numbers.names, numbers.constant, strict=True) if constant]
+    if not fixed:
+        return []
+    return [
+        f"{_listed(fixed)} has the same value in every draw, so its R-hat is undefined (NaN); "
+        "this is no failure if it is held fixed on purpose."
+    ]
+
+
+def _boundaries(posterior: Posterior) -> list[str]:
+    """Say where a group sd may be zero or a correlation one in size."""
+    notes = []
+    design = posterior.model.design
+    unit = 1.0
+    if posterior.dispersion == "sigma":
+        unit = float(posterior.draws["sigma"].mean())
+    for grouping in design.groupings:
+        name = posterior.names[grouping.name]
+        sds = posterior.group("sd", grouping.name)
+        if sds is None:
+            continue
+        sizes = np.sqrt(np.mean(np.square(grouping.Z), axis=0))
+        for k, column in enumerate(grouping.coefficients):
+            bar = NEAR_ZERO * unit / sizes[k] if sizes[k] > 0.0 else 0.0
+            chance = float((sds[..., k] < bar).mean())
+            if chance > 0.05:
+                notes.append(
+                    f"sd_{name}[{column}] may be zero: P(sd < {bar:.2g}) = {chance:.2f}. The groups "
+                    "may not differ here; a simpler term would fit about as well."
+                )
+    for row, place in posterior.rows.items():
+        if row.startswith("cor_"):
+            chance = float((np.abs(posterior.values(place)) > 0.99).mean())
+            if chance > 0.05:
+                notes.append(
+                    f"{row} may be ±1: P(|cor| > 0.99) = {chance:.2f}. Consider uncorrelated "
+                    "coefficients, (… || g)."
+                )
+    return notes
