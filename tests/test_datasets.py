@@ -101,5 +101,5 @@ def test_bass_follows_its_generating_parameters():
 
 
 def test_an_unknown_name_is_an_error_that_names_the_known_ones():
-    with pytest.raises(DataError, match="no built-in data set 'tumour'. Did you mean 'tumor'.*clinic"):
+    with pytest.raises(DataError, match="no built-in data set 'tumour'. Did you mean `tumor`.*clinic"):
         datasets.load("tumour")

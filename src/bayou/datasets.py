@@ -7,7 +7,6 @@ NumPy's frozen legacy generator, so that it is the same on every machine and in 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ import numpy as np
 
 from bayou._types import Array
 from bayou.errors import DataError
+from bayou.words import did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,9 +119,8 @@ def describe(name: str) -> Dataset:
     True
     """
     if name not in DATASETS:
-        near = difflib.get_close_matches(str(name).lower(), DATASETS, 1)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
-        raise DataError(f"There is no built-in data set {name!r}.{hint} There are {', '.join(DATASETS)}.")
+        near, known = did_you_mean(str(name), DATASETS), ", ".join(DATASETS)
+        raise DataError(f"there is no built-in data set {name!r}.{near} There are {known}.")
     return DATASETS[name]
 
 

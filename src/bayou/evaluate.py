@@ -78,7 +78,7 @@ class Evaluator:
 
     def tree(self, text: str) -> Node:
         """Read canonical text back into a tree."""
-        return parse_expression(text, known_functions | set(self.functions))
+        return parse_expression(text, known_functions | set(self.functions), limited=False)
 
     def column(self, name: str) -> Column:
         """Return a column, or refuse with the nearest known name."""

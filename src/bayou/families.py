@@ -44,7 +44,7 @@ def stirling_error(x: Array) -> Array:
 
 def draw_counts(rng: np.random.Generator, mu: Array) -> Array:
     """Draw Poisson counts; beyond 1e15 a double cannot tell them from their rounded normal limit."""
-    counts = rng.poisson(np.minimum(mu, 1e15)).astype(np.float64)
+    counts = np.asarray(rng.poisson(np.minimum(mu, 1e15)), dtype=np.float64)
     if not np.any(mu > 1e15):
         return counts
     limit = np.where(np.isinf(mu), mu, np.rint(mu + np.sqrt(mu) * rng.standard_normal(mu.shape)))
@@ -127,7 +127,7 @@ class Binomial(Family):
 
     def _sample(self, rng: np.random.Generator, rows: Rows) -> Array:
         p, q = self.link.inverse(rows.eta), self.link.complement(rows.eta)
-        rarer = rng.binomial(rows.trials.astype(np.int64), np.minimum(p, q)).astype(np.float64)
+        rarer = np.asarray(rng.binomial(rows.trials.astype(np.int64), np.minimum(p, q)), dtype=np.float64)
         return np.where(p <= q, rarer, rows.trials - rarer)
 
     def _cdf(self, rows: Rows) -> Array:

@@ -34,9 +34,12 @@ def parse_formula(text: str, functions: Collection[str]) -> tuple[Node, Node]:
     return left, right
 
 
-def parse_expression(text: str, functions: Collection[str]) -> Node:
-    """Read one side of a formula, or one expression."""
-    parser = _Parser(text, functions)
+def parse_expression(text: str, functions: Collection[str], limited: bool = True) -> Node:
+    """Read one side of a formula, or one expression.
+
+    Canonical text, written out from a formula that kept the limits, may pass them: `limited=False`.
+    """
+    parser = _Parser(text, functions, limited)
     node = parser.expression()
     parser.finish()
     return node
@@ -45,10 +48,11 @@ def parse_expression(text: str, functions: Collection[str]) -> Node:
 class _Parser:
     """Precedence climbing over the tokens of one formula."""
 
-    def __init__(self, text: str, functions: Collection[str]) -> None:
+    def __init__(self, text: str, functions: Collection[str], limited: bool = True) -> None:
         self.text = text
         self.functions = functions
-        self.tokens = tokenize(text)
+        self.limited = limited
+        self.tokens = tokenize(text, limited)
         self.place = 0
         self.depth = 0
 
@@ -87,7 +91,7 @@ class _Parser:
 
     def deeper(self) -> None:
         self.depth += 1
-        if self.depth > max_depth:
+        if self.limited and self.depth > max_depth:
             raise UnsafeFormula(f"the formula is nested more than {max_depth} deep.")
 
     def expression(self) -> Node:

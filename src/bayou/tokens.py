@@ -33,8 +33,10 @@ class Token:
     start: int
 
 
-def tokenize(text: str) -> list[Token]:
+def tokenize(text: str, limited: bool = True) -> list[Token]:
     """Split a formula into tokens; anything outside the language is refused here.
+
+    The limit on the length does not hold for text that was written out from a formula within it.
 
     Raises
     ------
@@ -44,7 +46,7 @@ def tokenize(text: str) -> list[Token]:
     FormulaError
         For an unfinished quotation.
     """
-    if len(text) > max_length:
+    if limited and len(text) > max_length:
         raise UnsafeFormula(f"the formula has {len(text):,} characters; the limit is {max_length:,}.")
     tokens: list[Token] = []
     place = 0

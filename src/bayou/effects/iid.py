@@ -119,7 +119,7 @@ def trace_inverse(S: Array, inverse: Array, p: int) -> float:
 
 @kernel
 def coordinate_count(p: int) -> int:
-    """p log sds and p (p − 1)/2 partial correlations."""
+    """p roots of sds and p (p − 1)/2 partial correlations."""
     return p * (p + 1) // 2
 
 
@@ -127,16 +127,17 @@ def coordinate_count(p: int) -> int:
 def factor_from_coordinates(t: Array, at: int, p: int, L: Array) -> float:
     """L from coordinates on the real line, and the log Jacobian |d Sigma / d t|.
 
-    Coordinates: log sd_1 … log sd_p, then atanh of the canonical partial correlations row by row
-    (Lewandowski, Kurowicka & Joe 2009). Log sds beyond ±300 are outside the support (−inf).
+    Coordinates: √sd_1 … √sd_p, then atanh of the canonical partial correlations row by row
+    (Lewandowski, Kurowicka & Joe 2009). The root, unlike the logarithm, gives a posterior that reaches
+    down to sd = 0 no long tail, and still takes the skewness out of one that does not.
     """
     log_jacobian = 0.0
     c = at + p
     for i in range(p):
-        if not abs(t[at + i]) < 300.0:
+        if not 0.0 < t[at + i] < 1e100:
             return -math.inf
-        sd = math.exp(t[at + i])
-        log_jacobian += (p + 1.0) * t[at + i]
+        sd = t[at + i] * t[at + i]
+        log_jacobian += (2.0 * p + 1.0) * math.log(t[at + i])
         left = 1.0  # what the row's squared length still lacks
         for j in range(i):
             z = t[c]
@@ -148,7 +149,7 @@ def factor_from_coordinates(t: Array, at: int, p: int, L: Array) -> float:
             if not left * one_minus > 0.0:
                 return -math.inf
             L[i, j] = rho * math.sqrt(left)
-            log_jacobian += math.log(L[j, j]) - t[at + j]  # diagonal of the correlation factor
+            log_jacobian += math.log(L[j, j]) - 2.0 * math.log(t[at + j])  # diagonal of the correlation factor
             log_jacobian += 0.5 * math.log(left) + math.log(one_minus)
             left *= one_minus
         L[i, i] = math.sqrt(left)
@@ -169,4 +170,4 @@ def coordinates_from_factor(L: Array) -> Array:
             rho = np.clip(C[i, j] / np.sqrt(left), -1 + 1e-12, 1 - 1e-12)
             z.append(float(np.arctanh(rho)))
             left *= 1.0 - rho * rho
-    return np.concatenate([np.log(sd), np.array(z, dtype=np.float64)])
+    return np.concatenate([np.sqrt(sd), np.array(z, dtype=np.float64)])

@@ -1,6 +1,6 @@
 """Collapsed sampling: theta from p(theta | y) with all coefficients integrated out, then the coefficients.
 
-theta holds, on the real line, the log sds and atanh partial correlations of every covariance block and
+theta holds the square roots of the sds and the atanh partial correlations of every covariance block and
 the log residual sds. It moves by independence proposals from a multivariate t fitted to the posterior
 mode and then to the warm-up's draws (frozen afterwards), mixed with local random-walk steps that free a
 chain from a tail where the t is too thin. Each proposal costs one factorisation, which then also serves
@@ -10,6 +10,7 @@ the exact draw of the coefficients given theta.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from scipy.optimize import minimize
@@ -139,18 +140,28 @@ def _log_t(x: Array, centre: Array, spread: Array, z: Array) -> float:
     return -0.5 * (DF + d) * math.log(1.0 + q / DF)
 
 
-def mode_and_spread(target: Target, state: State, start: Array) -> tuple[Array, Array]:
-    """Maximise log p(theta | y) from ``start``; return the mode and a factor of the inverse curvature."""
+def mode_and_spread(target: Target, state: State, start: Array, unit: Array) -> tuple[Array, Array]:
+    """Maximise log p(theta | y) from ``start``; return the mode and a factor of the inverse curvature.
 
-    def minus(t: Array) -> float:
-        value = log_marginal(target, state, t)
+    ``unit`` holds a typical size of each coordinate: steps and flat directions are measured in it.
+    """
+
+    def minus(x: Array) -> float:
+        value = log_marginal(target, state, x * unit)
         return -value if value > -math.inf else 1e300
 
     d = len(start)
-    best = minimize(minus, start, method="Nelder-Mead", options={"maxfev": 60 * d, "xatol": 1e-2, "fatol": 1e-2})
-    mode = np.asarray(best.x, dtype=np.float64)
-    h = np.full(d, 0.05)
+    x0 = start / unit
+    simplex = np.vstack([x0, x0 + 0.3 * np.eye(d)])
+    found = minimize(
+        minus,
+        x0,
+        method="Nelder-Mead",
+        options={"maxfev": 100 * d, "xatol": 1e-2, "fatol": 1e-2, "initial_simplex": simplex},
+    )
+    mode = np.asarray(found.x, dtype=np.float64)
     centre = minus(mode)
+    h = np.array([_step(lambda t, e=e: minus(mode + t * e) - centre) for e in np.eye(d)])
     H = np.zeros((d, d))
     for i in range(d):
         for k in range(i + 1):
@@ -160,15 +171,30 @@ def mode_and_spread(target: Target, state: State, start: Array) -> tuple[Array, 
                 x[i] += a * h[i]
                 x[k] += c * h[k]
                 values.append(minus(x))
+            if max(values) > 1e299:
+                continue
             if i == k:
                 H[i, i] = (values[0] + values[3] - 2.0 * centre) / (4.0 * h[i] ** 2)
             else:
                 H[i, k] = H[k, i] = (values[0] - values[1] - values[2] + values[3]) / (4.0 * h[i] * h[k])
-    curvature, vectors = np.linalg.eigh(np.where(np.isfinite(H), H, 0.0))
-    # directions that the data leave open get one unit of log sd, not infinity
-    curvature = np.clip(curvature, 1.0, 1e8)
-    covariance = (vectors / curvature) @ vectors.T
-    return mode, np.linalg.cholesky(covariance)
+    curvature, vectors = np.linalg.eigh(H)
+    # a direction that the data leave open gets one unit, not infinity
+    covariance = (vectors / np.clip(curvature, 1.0, None)) @ vectors.T
+    return mode * unit, np.linalg.cholesky(covariance) * unit[:, None]
+
+
+def _step(rise: Callable[[float], float]) -> float:
+    """Step at which the target falls by about a quarter: for differences that rounding does not spoil."""
+    h = 0.1
+    for _ in range(20):
+        by = rise(h)
+        if by > 1.0:
+            h *= 0.5
+        elif by < 0.1 and h < 0.4:
+            h *= 2.0
+        else:
+            break
+    return 0.5 * h
 
 
 def refit(draws: Array, spread: Array) -> tuple[Array, Array]:

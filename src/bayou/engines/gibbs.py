@@ -181,9 +181,11 @@ def _mode(model: Model, target: Target) -> tuple[Array, Array]:
     state = new_state(own, new_factor(own.arrow), L, sigma)
     sizes = target.blocks.size
     parts = [coordinates_from_factor(L[r, : sizes[r], : sizes[r]]) for r in range(len(sizes))]
+    units = [np.where(np.arange(len(t)) < q, t, 1.0) for t, q in zip(parts, sizes, strict=True)]
     if not target.sigma_known:
         parts.append(np.log(sigma))
-    return collapsed.mode_and_spread(own, state, np.concatenate(parts))
+        units.append(np.ones(len(sigma)))
+    return collapsed.mode_and_spread(own, state, np.concatenate(parts), np.concatenate(units))
 
 
 class CollapsedChain:
