@@ -134,7 +134,7 @@ def _labels(found: np.ndarray[Any, Any], kind: str) -> list[Any]:
         return [text[:10] if whole else text.removesuffix(".000000") for text in texts]
     if found.dtype.kind == "f" and np.all((found == np.rint(found)) & (np.abs(found) < _exact)):
         return [int(value) for value in found]
-    return list(found.tolist())
+    return list((found + 0.0 if found.dtype.kind == "f" else found).tolist())
 
 
 def _sorted_order(found: np.ndarray[Any, Any]) -> Integers:

@@ -47,7 +47,9 @@ def quoted(name: str) -> str:
 
 def plain_name(name: str) -> str:
     """Write a column name for a printed coefficient: backquotes only where it could be mistaken."""
-    return name if _printable.fullmatch(name) and name != "Intercept" else quoted(name)
+    if name == "Intercept":
+        return "`Intercept`"
+    return name if _printable.fullmatch(name) else quoted(name)
 
 
 def label_text(label: Any) -> str:
