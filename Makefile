@@ -29,7 +29,7 @@ bench: $(VENV)/.with-dev
 	@$(BIN)/python -m benchmarks
 
 lint: $(VENV)/.with-dev
-	@$(BIN)/ruff check src tests benchmarks
+	@$(BIN)/ruff check src tests $(wildcard benchmarks)
 	@$(BIN)/mypy
 
 docs: $(VENV)/.with-docs

@@ -1,0 +1,250 @@
+"""The command line: bayou fit, predict, demo, datasets, warmup."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import bayou
+from bayou.demos import DEMOS, folder_for, save_pictures
+from bayou.errors import BayouError, FileError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["app", "main"]
+
+
+class _Commands(TyperGroup):
+    """Turns bad input into one message on stderr and exit status 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BayouError as error:
+            typer.echo(f"bayou: {error}", err=True)
+            raise typer.Exit(2) from error
+
+
+app = typer.Typer(
+    cls=_Commands,
+    name="bayou",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Bayesian mixed models from one formula. Try `bayou demo clinic` first.",
+    epilog="Example: bayou datasets clinic --out clinic.csv, then bayou fit "
+    '"proportion(favorable, patients) ~ treatment + (1 | clinic)" clinic.csv --family binomial --out result, '
+    "then bayou predict result clinic.csv.",
+)
+
+Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same draws.")]
+Guard = Annotated[bool, typer.Option(help="Put ' before cells that a spreadsheet would take for formulas.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bayou {bayou.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Take the options that stand before the commands."""
+
+
+@app.command()
+def fit(
+    formula: Annotated[str, typer.Argument(help='In quotes, such as "y ~ x + (1 + x | group)".')],
+    data: Annotated[Path, typer.Argument(help="A .csv, .tsv or .parquet file with named columns.")],
+    family: Annotated[
+        str, typer.Option(help="gaussian, bernoulli, binomial, poisson, negative_binomial or gamma.")
+    ] = "gaussian",
+    engine: Annotated[str, typer.Option(help="gibbs, metropolis or auto.")] = "auto",
+    seed: Seed = 1,
+    draws: Annotated[int | None, typer.Option(min=1, help="Draws kept per chain.")] = None,
+    warmup: Annotated[int | None, typer.Option(min=0, help="Scans before the first kept draw.")] = None,
+    chains: Annotated[int | None, typer.Option(min=1, help="Independent chains.")] = None,
+    thin: Annotated[int | None, typer.Option(min=1, help="Scans for each kept draw.")] = None,
+    cores: Annotated[int | None, typer.Option(min=1, help="Threads; they do not change the draws.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Column of prior weights.")] = None,
+    sigma_by: Annotated[str | None, typer.Option(help="Column with one residual sd per level.")] = None,
+    missing: Annotated[str, typer.Option(help="Rows with missing values: error or drop.")] = "error",
+    x: Annotated[str | None, typer.Option("--x", help="Column along which to draw predictions.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for fit.nc, summary.csv and pictures; without it nothing is kept."),
+    ] = None,
+    guard: Guard = True,
+) -> None:
+    """Fit a model to a file and print what was found.
+
+    The model and its priors are shown first (on stderr), the estimates after the fit (on stdout).
+    """
+    folder = folder_for(out) if out is not None else None
+    model = bayou.Model(formula, data, family, weights=weights, sigma_by=sigma_by, missing=missing)
+    typer.echo(f"{model}\n", err=True)
+    given = {"draws": draws, "warmup": warmup, "chains": chains, "thin": thin, "cores": cores}
+    settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    made = bayou.fit(model, engine=engine, seed=seed, **settings)
+    typer.echo(str(made))
+    if folder is None:
+        return
+    files = [made.save(folder / "fit.nc")]
+    files += [write_csv(made.summary(), folder / "summary.csv", "parameter", guard)]
+    files += save_pictures(made, folder, x, _note)
+    _note(f"\nWrote {', '.join(file.name for file in files)} to {folder}")
+
+
+@app.command()
+def predict(
+    folder: Annotated[Path, typer.Argument(help="The folder that `bayou fit --out` wrote, or its fit.nc.")],
+    data: Annotated[Path, typer.Argument(help="A file with the rows to predict.")],
+    kind: Annotated[str, typer.Option(help="mean, linear (the linear predictor) or outcome.")] = "mean",
+    groups: Annotated[
+        str,
+        typer.Option(
+            help="observed: the groups that were fitted; new: groups never seen; "
+            "population: the typical group; marginal: the average over groups."
+        ),
+    ] = "observed",
+    interval: Annotated[float, typer.Option(help="Probability between lower and upper.")] = 0.95,
+    seed: Seed = 1,
+    out: Annotated[Path | None, typer.Option(help="A .csv file to write, instead of printing.")] = None,
+    guard: Guard = True,
+) -> None:
+    """Predict the rows of a file from a fit that was kept.
+
+    Each row comes back with the mean, sd, lower, median and upper of its prediction.
+    """
+    import pandas as pd
+
+    from bayou import frames
+
+    made = bayou.load(folder / "fit.nc" if folder.is_dir() else folder)
+    rows = frames.read(data)
+    options: dict[str, Any] = {"kind": kind, "groups": groups, "interval": interval, "seed": seed}
+    answer: Any = made.predict(rows, **options)
+    taken = {name: f"predicted_{name}" for name in answer.columns if name in rows}
+    given = pd.DataFrame({name: rows[name].labels() for name in rows.names})
+    table = pd.concat([given, answer.reset_index(drop=True).rename(columns=taken)], axis=1)
+    if out is None:
+        typer.echo(table.to_string(index=False, float_format=lambda value: f"{value:.4g}"))
+    else:
+        _note(f"Wrote {len(table):,} rows to {write_csv(table, out, None, guard)}")
+
+
+@app.command()
+def demo(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(DEMOS)}.")] = "clinic",
+    data: Annotated[
+        Path | None, typer.Option(help="Your own file with the same columns, in place of the built-in data.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("demo"),
+    seed: Seed = 1,
+    draws: Annotated[int | None, typer.Option(min=1, help="Draws kept per chain.")] = None,
+) -> None:
+    """Show a whole analysis: the model, its fit, and pictures of both."""
+    from bayou import demos
+
+    demos.run(name, data, out, seed, draws, typer.echo)
+
+
+@app.command()
+def datasets(
+    name: Annotated[str | None, typer.Argument(help="A data set; without it all are listed.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A .csv file to write the data to.")] = None,
+) -> None:
+    """List the built-in data, describe one, or write it to a file."""
+    from bayou import datasets
+
+    if name is None:
+        for known in datasets.names():
+            about = datasets.describe(known)
+            typer.echo(f"{known:<8} {about.title} ({'simulated twin' if about.simulated else 'real data'})")
+        return
+    typer.echo(str(datasets.describe(name)))
+    frame = datasets.load(name)
+    if out is None:
+        typer.echo(f"\nThe first 8 of {len(frame):,} rows:\n{frame.head(8).to_string(index=False)}")
+    else:
+        _note(f"Wrote {len(frame):,} rows to {write_csv(frame, out, None)}")
+
+
+@app.command()
+def warmup() -> None:
+    """Compile everything ahead, so that the first fit on this machine starts at once."""
+    import time
+
+    from bayou import datasets, demos, engines
+    from bayou.jit import cache_folder
+
+    started = time.perf_counter()
+    short: dict[str, Any] = {"draws": 4, "warmup": 4, "chains": 1, "progress": False}
+    gibbs = ("collapsed", "blocked", "marginal", "centered", "uncentered")
+    ways = [("school", "gibbs", {"parameterization": way}) for way in gibbs]
+    ways += [("clinic", "metropolis", {"proposal": way}) for way in ("laplace", "random_walk")]
+    for name, engine, way in ways:
+        show = demos.DEMOS[name]
+        settings = engines.get(engine, **short, **way)
+        bayou.fit(show.formula, datasets.load(name), show.family, engine=settings, seed=1)
+    where = cache_folder()
+    kept = f"kept in {where}" if where is not None else "not kept: no folder could be written"
+    typer.echo(f"Everything is compiled ({time.perf_counter() - started:.1f} s), {kept}.")
+
+
+def write_csv(frame: pd.DataFrame, path: Path, index: str | None, guard: bool = True) -> Path:
+    """Write a frame as CSV.
+
+    Parameters
+    ----------
+    frame
+        The table.
+    path
+        Of the file; its folder must exist.
+    index
+        Name for the column of row labels, or None to leave them out.
+    guard
+        Put an apostrophe before text that begins with =, +, -, @, a tab or a line feed, which a
+        spreadsheet would run as a formula.
+
+    Raises
+    ------
+    FileError
+        If the file cannot be written.
+    """
+    table = frame if index is None else frame.rename_axis(index).reset_index()
+    if guard:
+        table = table.map(_guarded).rename(columns=_guarded)
+    try:
+        table.to_csv(path, index=False)
+    except OSError as error:
+        raise FileError(f"{path} cannot be written: {error.strerror or error}.") from error
+    return path
+
+
+def _guarded(cell: Any) -> Any:
+    runs = isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
+    return f"'{cell}" if runs else cell
+
+
+def _note(text: str) -> None:
+    """Say something that is not the answer itself."""
+    typer.echo(text, err=True)
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="bayou")
+
+
+if __name__ == "__main__":
+    main()

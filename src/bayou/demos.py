@@ -1,0 +1,242 @@
+"""The demonstrations of the command line: a model, its fit and its pictures, from built-in data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bayou.errors import BayouError, FileError, Unsupported
+from bayou.words import did_you_mean
+
+if TYPE_CHECKING:
+    from bayou.fitting import Fit
+    from bayou.model import Model
+
+__all__ = ["DEMOS", "Demo", "folder_for", "run", "save_pictures"]
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Demo:
+    """One demonstration.
+
+    Attributes
+    ----------
+    name
+        Of the demonstration and of its built-in data.
+    story
+        What it is about, in one sentence.
+    formula, family, engine
+        As for `bayou.fit`.
+    x
+        The column along which bands are drawn, or None.
+    unit_information
+        Whether the priors are `Priors.unit_information` instead of the defaults.
+    draws
+        Kept per chain.
+    walk
+        Whether Hoff's random walk is run beside the default proposal.
+    """
+
+    name: str
+    story: str
+    formula: str
+    family: str
+    engine: str
+    x: str | None
+    draws: int = 2000
+    unit_information: bool = False
+    walk: bool = False
+
+
+DEMOS = {
+    demo.name: demo
+    for demo in (
+        Demo(
+            "clinic",
+            "Does the drug work? A binomial model of eight clinics, each with its own level.",
+            "proportion(favorable, patients) ~ treatment + (1 | clinic)",
+            "binomial",
+            "metropolis",
+            None,
+        ),
+        Demo(
+            "tumor",
+            "Tumours along the intestine: a polynomial of degree 4 for each mouse, as in Hoff's chapter 11.",
+            "count ~ poly(x, 4, raw=True) + (poly(x, 4, raw=True) | mouse)",
+            "poisson",
+            "metropolis",
+            "x",
+            draws=5000,
+            unit_information=True,
+            walk=True,
+        ),
+        Demo(
+            "bass",
+            "Mercury in fish against their length: a line for each station, level and slope independent.",
+            "log(mercury) ~ center(log(length), by=station) + (center(log(length), by=station) || station)",
+            "gaussian",
+            "gibbs",
+            "length",
+        ),
+        Demo(
+            "school",
+            "Mathematics scores against socio-economic status: a line for each school.",
+            "score ~ center(ses, by=school) + (center(ses, by=school) | school)",
+            "gaussian",
+            "gibbs",
+            "ses",
+        ),
+    )
+}
+
+
+def run(name: str, data: Any, folder: Path, seed: int, draws: int | None, say: Say) -> Fit:
+    """Print the model, fit it, print the fit, and draw its pictures.
+
+    Parameters
+    ----------
+    name
+        Of the demonstration.
+    data
+        A table with the columns of the built-in data, or None for the built-in data.
+    folder
+        Where the pictures go, in a folder of the demonstration's name.
+    seed, draws
+        Of the fit; draws kept per chain, or None for as many as the demonstration needs.
+    say
+        Called with each text to show.
+
+    Raises
+    ------
+    Unsupported
+        For a demonstration that does not exist.
+    """
+    from bayou import datasets, engines
+    from bayou.fitting import fit
+
+    if name not in DEMOS:
+        known = ", ".join(DEMOS)
+        raise Unsupported(f"there is no demo {name!r}.{did_you_mean(name, DEMOS)} There are {known}.")
+    demo = DEMOS[name]
+    draws = demo.draws if draws is None else draws
+    target = folder_for(folder / name)
+    say(f"{demo.story}\n")
+    say(str(datasets.describe(name)) if data is None else f"Data: {data}")
+    model = _model(demo, datasets.load(name) if data is None else data)
+    say(f"\n{model}\n")
+    made = fit(model, engine=engines.get(demo.engine, draws=draws), seed=seed)
+    say(f"{made}\n")
+    pictures = save_pictures(made, target, demo.x, say)
+    if demo.walk:
+        # Hoff's scans are cheap and dependent: ten of them for each kept draw
+        hoff = engines.Metropolis(proposal="random_walk", draws=draws, thin=10, warmup=5000)
+        walk = fit(model, engine=hoff, seed=seed)
+        say(_side_by_side({"random walk": walk, "default proposal": made}))
+        pictures += _save(target, {"random_walk_autocorrelation": walk.plot.autocorrelation}, say)
+    say(f"{len(pictures)} pictures are in {target}: {', '.join(path.name for path in pictures)}")
+    return made
+
+
+def _model(demo: Demo, data: Any) -> Model:
+    from bayou.model import Model
+    from bayou.priors import Priors
+
+    model = Model(demo.formula, data, demo.family)
+    if not demo.unit_information:
+        return model
+    return Model(demo.formula, data, demo.family, Priors.unit_information(model))
+
+
+def _side_by_side(fits: dict[str, Fit]) -> str:
+    """Write the estimates of the same model by two samplers, with their acceptance and speed."""
+    summaries = {title: made.summary() for title, made in fits.items()}
+    first = next(iter(summaries.values()))
+    width = max(len(name) for name in first.index)
+    lines = ["The same posterior by two samplers: mean (sd) and effective draws a second", ""]
+    lines.append(" " * width + "".join(f"{title:>36}" for title in fits))
+    for name in first.index:
+        cells = []
+        for title, made in fits.items():
+            row = summaries[title].loc[name]
+            speed = row["ess_bulk"] / made.seconds
+            cells.append(f"{row['mean']:>14.4g} ({row['sd']:.3g}){speed:>10,.0f}/s")
+        lines.append(f"{name:<{width}}" + "".join(f"{cell:>36}" for cell in cells))
+    rates = []
+    for title, made in fits.items():
+        found = [v for k, v in made.result.group_statistics.items() if k.startswith("acceptance")]
+        if found:
+            rates.append(f"{title} {100 * float(sum(v.mean() for v in found)) / len(found):.1f} %")
+    return "\n".join([*lines, "", f"Accepted proposals: {', '.join(rates)}.", ""])
+
+
+def folder_for(path: Path) -> Path:
+    """Make a folder for output.
+
+    Raises
+    ------
+    FileError
+        If it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        said = f"the folder {path} cannot be made: {error.strerror}. Name another with --out."
+        raise FileError(said) from error
+    return path
+
+
+def save_pictures(made: Fit, folder: Path, x: str | None, say: Say) -> list[Path]:
+    """Draw every picture that applies to a fit and say which do not, and why.
+
+    Parameters
+    ----------
+    made
+        The fit.
+    folder
+        Where the files go, named after the pictures.
+    x
+        Column along which bands are drawn, or None for none.
+    say
+        Called with a sentence for each picture that does not apply.
+    """
+    plot = made.plot
+    makers: dict[str, Callable[[], Any]] = {
+        "trace": plot.trace,
+        "autocorrelation": plot.autocorrelation,
+        "coefficients": plot.coefficients,
+        "predictive_check": plot.predictive_check,
+    }
+    if made.model.design.groupings:
+        makers["groups"] = plot.groups
+    if x is not None:
+        makers["exploration"] = lambda: plot.exploration(x)
+        makers["bands"] = lambda: plot.bands(x)
+    return _save(folder, makers, say)
+
+
+def _save(folder: Path, makers: dict[str, Callable[[], Any]], say: Say) -> list[Path]:
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    written = []
+    for name, make in makers.items():
+        try:
+            figure = make()
+        except BayouError as error:
+            say(f"No picture {name}: {error}")
+            continue
+        path = folder / f"{name}.png"
+        try:
+            figure.savefig(path, dpi=120)
+        except OSError as error:
+            raise FileError(f"{path} cannot be written: {error.strerror or error}.") from error
+        finally:
+            pyplot.close(figure)
+        written.append(path)
+    return written

@@ -1,0 +1,170 @@
+"""The command line: what a newcomer types, what comes back, and where errors go."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import bayou
+from bayou.cli import app, write_csv
+from bayou.demos import DEMOS
+from bayou.errors import FileError
+
+CLINIC = "proportion(favorable, patients) ~ treatment + (1 | clinic)"
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A clinic file and the folder of its fit, made once."""
+    folder = tmp_path_factory.mktemp("cli")
+    assert invoke("datasets", "clinic", "--out", folder / "clinic.csv").exit_code == 0
+    settings = ("--family", "binomial", "--seed", 3, "--draws", 300, "--out", folder / "out")
+    done = invoke("fit", CLINIC, folder / "clinic.csv", *settings)
+    assert done.exit_code == 0, done.output
+    (folder / "stdout.txt").write_text(done.stdout)
+    (folder / "stderr.txt").write_text(done.stderr)
+    return folder
+
+
+def test_help_names_every_command_and_an_example():
+    done = invoke("--help")
+    assert done.exit_code == 0
+    for word in ("fit", "predict", "demo", "datasets", "warmup", "Example"):
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize("command", ["fit", "predict", "demo", "datasets", "warmup"])
+def test_every_command_has_help_in_sentences(command):
+    done = invoke(command, "--help")
+    assert done.exit_code == 0 and "Usage" in done.stdout and "Parameters" not in done.stdout
+
+
+def test_help_needs_no_heavy_package():
+    code = (
+        "import sys; from bayou.cli import app; from typer.testing import CliRunner; "
+        "CliRunner().invoke(app, ['fit', '--help']); "
+        "print([m for m in ('pandas', 'numba', 'xarray', 'formulaic', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_version():
+    assert invoke("--version").stdout.strip() == f"bayou {bayou.__version__}"
+
+
+def test_datasets_lists_describes_and_writes(tmp_path):
+    listed = invoke("datasets").stdout
+    assert all(name in listed for name in bayou.datasets.names()) and "simulated twin" in listed
+    assert "generated with theta" in invoke("datasets", "tumor").stdout
+    assert invoke("datasets", "bass", "--out", tmp_path / "bass.csv").exit_code == 0
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "bass.csv"), bayou.datasets.load("bass"))
+
+
+def test_fit_prints_the_fit_and_writes_everything(folder):
+    out = folder / "out"
+    made = bayou.load(out / "fit.nc")
+    assert (folder / "stdout.txt").read_text().strip() == str(made).strip()
+    assert "sd_clinic[Intercept] ~" in (folder / "stderr.txt").read_text()
+    summary = pd.read_csv(out / "summary.csv", index_col="parameter")
+    assert list(summary.index) == list(made.summary().index)
+    for picture in ("trace", "autocorrelation", "coefficients", "groups", "predictive_check"):
+        assert (out / f"{picture}.png").stat().st_size > 5000
+
+
+def test_fit_gives_the_draws_of_the_same_call_from_python(folder):
+    made = bayou.fit(CLINIC, folder / "clinic.csv", family="binomial", seed=3, draws=300)
+    pd.testing.assert_frame_equal(made.draws(), bayou.load(folder / "out" / "fit.nc").draws())
+
+
+def test_predict_sets_the_predictions_beside_the_rows(folder, tmp_path):
+    done = invoke("predict", folder / "out", folder / "clinic.csv", "--out", tmp_path / "answer.csv")
+    assert done.exit_code == 0, done.output
+    answer = pd.read_csv(tmp_path / "answer.csv")
+    given = pd.read_csv(folder / "clinic.csv")
+    pd.testing.assert_frame_equal(answer[given.columns], given)
+    assert list(answer.columns[4:]) == ["mean", "sd", "lower", "median", "upper"]
+    assert answer["lower"].lt(answer["mean"]).all() and answer["mean"].lt(answer["upper"]).all()
+
+
+def test_predict_prints_and_takes_new_groups(folder, tmp_path):
+    new = tmp_path / "new.csv"
+    new.write_text("clinic,treatment,favorable,patients,mean\nnine,drug,0,10,7\n")
+    refused = invoke("predict", folder / "out", new)
+    assert refused.exit_code == 2 and "nine" in refused.stderr and "groups" in refused.stderr
+    done = invoke("predict", folder / "out" / "fit.nc", new, "--groups", "new", "--kind", "outcome")
+    assert done.exit_code == 0, done.output
+    assert "predicted_mean" in done.stdout and "nine" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["fit", "count ~ x + (1 | rat)", "{data}"], ["rat"]),
+        (["fit", "favorable ~ treatmnt", "{data}"], ["treatmnt", "treatment"]),
+        (["fit", "favorable ~ __import__('os')", "{data}"], ["import"]),
+        (["fit", "favorable ~ 1", "{data}", "--family", "poison"], ["poison", "poisson"]),
+        (["fit", "favorable ~ 1", "{data}", "--engine", "gibs"], ["gibs", "gibbs"]),
+        (["fit", "favorable ~ 1", "nowhere.csv"], ["nowhere.csv"]),
+        (["predict", "nowhere", "{data}"], ["nowhere"]),
+        (["demo", "tumour"], ["tumour", "tumor"]),
+        (["datasets", "tumour"], ["tumour", "tumor"]),
+    ],
+)
+def test_bad_input_goes_to_stderr_with_status_2(folder, tmp_path, arguments, words):
+    done = invoke(*(argument.format(data=folder / "clinic.csv") for argument in arguments))
+    assert done.exit_code == 2 and done.stdout == ""
+    assert done.stderr.startswith("bayou: ") and "Traceback" not in done.stderr
+    assert all(word in done.stderr for word in words)
+
+
+def test_a_folder_that_cannot_be_made_is_named_before_any_sampling(folder):
+    inside_a_file = folder / "clinic.csv" / "out"
+    done = invoke("fit", CLINIC, folder / "clinic.csv", "--family", "binomial", "--out", inside_a_file)
+    assert done.exit_code == 2 and "clinic.csv" in done.stderr and "--out" in done.stderr
+
+
+@pytest.mark.parametrize("name", DEMOS)
+def test_demo_prints_model_fit_and_where_the_pictures_are(name, tmp_path):
+    done = invoke("demo", name, "--out", tmp_path, "--draws", 100)
+    assert done.exit_code == 0, done.output
+    assert "bayou model" in done.stdout and "bayou fit" in done.stdout and str(tmp_path / name) in done.stdout
+    assert "No picture" not in done.stdout
+    pictures = {path.stem for path in (tmp_path / name).glob("*.png")}
+    assert pictures >= {"trace", "autocorrelation", "coefficients", "groups", "predictive_check"}
+    assert ("bands" in pictures) == (DEMOS[name].x is not None)
+    assert ("two samplers" in done.stdout) == (name == "tumor")
+
+
+def test_demo_takes_a_file_of_the_same_columns(tmp_path):
+    bayou.datasets.load("bass").query("station < 's06'").to_csv(tmp_path / "mine.csv", index=False)
+    done = invoke("demo", "bass", "--data", tmp_path / "mine.csv", "--out", tmp_path, "--draws", 50)
+    assert done.exit_code == 0, done.output
+    assert "mine.csv" in done.stdout and "station: 5 levels" in done.stdout
+
+
+def test_warmup_compiles_and_says_where():
+    done = invoke("warmup")
+    assert done.exit_code == 0 and "Everything is compiled" in done.stdout
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "+1", "-x", "@SUM(A1)", "\t=1"])
+def test_csv_cells_that_a_spreadsheet_would_run_are_guarded(tmp_path, cell):
+    frame = pd.DataFrame({cell: [cell, "plain"], "number": [-1.5, 2.0]}, index=[cell, "row"])
+    written = pd.read_csv(write_csv(frame, tmp_path / "a.csv", "name"), sep=",")
+    assert list(written.columns) == ["name", f"'{cell}", "number"]
+    assert written.iloc[0].tolist() == [f"'{cell}", f"'{cell}", -1.5]
+    raw = pd.read_csv(write_csv(frame, tmp_path / "b.csv", "name", guard=False))
+    assert raw.iloc[0, 0] == cell
+
+
+def test_csv_into_a_missing_folder_is_a_file_error(tmp_path):
+    with pytest.raises(FileError, match="no_such_folder"):
+        write_csv(pd.DataFrame({"a": [1]}), tmp_path / "no_such_folder" / "a.csv", None)
