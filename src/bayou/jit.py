@@ -33,7 +33,9 @@ def cache_folder() -> Path | None:
     """Return the folder of compiled kernels, or None when no folder can be written."""
     digest = hashlib.sha256(f"{sys.version_info[:2]} {numba.__version__} {np.__version__}".encode())
     for source in sorted(PACKAGE.rglob("*.py")):
-        digest.update(source.read_bytes())
+        text = source.read_bytes()
+        digest.update(f"{source.relative_to(PACKAGE)} {len(text)} ".encode())
+        digest.update(text)
     name = f"kernels-{digest.hexdigest()[:16]}"
     user = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "bayou"
     own = Path(tempfile.gettempdir()) / f"bayou-{os.getuid() if hasattr(os, 'getuid') else 'user'}"

@@ -1,0 +1,175 @@
+"""Where compiled kernels are kept, when they are compiled, and what `kernel` and `borrow` promise."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bayou import jit
+from bayou._types import Array
+from bayou.jit import announce_compilation, borrow, cache_folder, kernel
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A package folder of its own, with two source files; the cache folder is sought anew."""
+    folder = tmp_path / "package"
+    (folder / "inner").mkdir(parents=True)
+    (folder / "caller.py").write_text("caller = 1\n")
+    (folder / "inner" / "callee.py").write_text("callee = 1\n")
+    monkeypatch.setattr(jit, "PACKAGE", folder)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
+    monkeypatch.setattr(jit.tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))
+    cache_folder.cache_clear()
+    yield folder
+    cache_folder.cache_clear()
+
+
+def sought_again() -> Path | None:
+    cache_folder.cache_clear()
+    return cache_folder()
+
+
+def test_an_edit_in_any_source_opens_a_new_folder(package: Path) -> None:
+    first = sought_again()
+    assert first is not None
+    assert first.parent == package / "__pycache__"
+    assert sought_again() == first
+    callee = package / "inner" / "callee.py"
+    callee.write_text("callee = 2\n")
+    second = sought_again()
+    assert second != first
+    callee.write_text("callee = 1\n")
+    assert sought_again() == first
+    (package / "added.py").write_text("")
+    assert sought_again() not in (first, second)
+
+
+def test_other_versions_have_other_folders(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = sought_again()
+    monkeypatch.setattr(jit.numba, "__version__", "0.0.1")
+    assert sought_again() != first
+
+
+def test_unwritable_folders_fall_back_and_at_last_warn_once(package: Path, tmp_path: Path) -> None:
+    # a file where a folder should be cannot be written into, whoever asks
+    (package / "__pycache__").write_text("")
+    folder = sought_again()
+    assert folder is not None
+    assert folder.parent == tmp_path / "user" / "bayou"
+    (tmp_path / "user" / "bayou").rename(tmp_path / "moved")
+    (tmp_path / "user" / "bayou").write_text("")
+    (tmp_path / "temporary").mkdir()
+    folder = sought_again()
+    assert folder is not None
+    assert folder.parent.parent == tmp_path / "temporary"
+    for path in (tmp_path / "temporary").iterdir():
+        path.rename(tmp_path / "moved too")
+        path.write_text("")
+    with pytest.warns(RuntimeWarning, match="compiles anew in every process"):
+        assert sought_again() is None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert cache_folder() is None  # remembered: said once only
+        plain = kernel(_double)
+    assert plain(2.0) == 4.0
+
+
+def _double(x: float) -> float:
+    return 2.0 * x
+
+
+def _triple(x: float) -> float:
+    return 3.0 * x
+
+
+def test_compilation_is_announced_once_and_only_when_there_is_any(package: Path) -> None:
+    sought_again()
+    said: list[str] = []
+    first, second = kernel(_double), kernel(_triple)
+    with announce_compilation(lambda: said.append("compiling")):
+        first(1.0)
+        second(1.0)
+    assert said == ["compiling"]
+    with announce_compilation(lambda: said.append("again")):
+        first(3.0)
+        kernel(_triple)(3.0)  # read from the cache
+    assert said == ["compiling"]
+    kernel(_double)(1)  # another signature, outside of the block: nobody listens
+    assert said == ["compiling"]
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {folder!r})
+from bayou import jit
+jit.PACKAGE = Path({folder!r})
+import caller
+said = []
+with jit.announce_compilation(lambda: said.append(1)):
+    print(caller.twice(3.0), len(said))
+"""
+
+
+def test_an_edit_in_a_callee_of_another_file_is_seen_by_the_next_process(tmp_path: Path) -> None:
+    package = tmp_path / "edited"
+    package.mkdir()
+    callee = "from bayou.jit import kernel\n@kernel\ndef once(x):\n    return x + {}\n"
+    caller = callee.replace("x + {}", "2.0 * once(x)").replace("once(x):", "twice(x):")
+    caller = "from callee import once\n" + caller
+    (package / "caller.py").write_text(caller)
+    (package / "callee.py").write_text(callee.format(1.0))
+
+    def run() -> list[str]:
+        script = SCRIPT.format(folder=str(package))
+        done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+        return done.stdout.split()
+
+    assert run() == ["8.0", "1"]
+    assert run() == ["8.0", "0"]  # from the cache
+    (package / "callee.py").write_text(callee.format(10.0))
+    assert run() == ["26.0", "1"]
+
+
+@kernel(inline=True, contract=True)
+def _square(x: float) -> float:
+    return x * x
+
+
+@kernel
+def _sum_of_squares(x: Array) -> float:
+    x = borrow(x)
+    total = 0.0
+    for i in range(len(x)):
+        total += _square(x[i : i + 1][0])
+    return total
+
+
+def test_inlined_kernels_and_borrowed_arrays() -> None:
+    x = np.arange(5.0)
+    references = sys.getrefcount(x)
+    assert _sum_of_squares(x) == 30.0
+    assert sys.getrefcount(x) == references
+    assert _square(3.0) == 9.0
+
+
+def test_division_by_zero_is_infinite_as_in_numpy() -> None:
+    assert kernel(_reciprocal)(0.0) == np.inf
+
+
+def _reciprocal(x: float) -> float:
+    return 1.0 / x
+
+
+def test_kernels_release_the_interpreter_lock_and_never_reassociate() -> None:
+    for function in (_square, _sum_of_squares):
+        options = function.targetoptions  # type: ignore[attr-defined]
+        assert options["nogil"] is True
+        assert not options["fastmath"] or set(options["fastmath"]) == {"contract"}
