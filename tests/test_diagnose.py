@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bayou.diagnose import effective_size, examine, judge, r_hat
+from bayou.convergence import effective_size, r_hat
+from bayou.diagnose import examine, judge
 from standins import model, posterior
 
 

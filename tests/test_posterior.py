@@ -41,6 +41,7 @@ def test_names_never_collide() -> None:
     assert factor_names(["sigma"], "sigma") == {"sigma": "sigma_"}
     assert factor_names(["a", "a_coefficient"])["a_coefficient"] == "a_coefficient_"
     assert factor_names(["a:b", "b"]) == {"a:b": "a:b", "b": "b"}
+    assert factor_names(["a_b", "a/b"]) == {"a_b": "a_b", "a/b": "a/b_"}
     assert estimated_pairs(((0, 2), (1,))) == [(0, 2)]
 
 

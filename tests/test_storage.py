@@ -17,7 +17,7 @@ from bayou.errors import FileError
 from bayou.fitting import Fit, load
 from bayou.model import Model
 from bayou.posterior import Posterior
-from bayou.priors import Flat, HalfT, Normal, OfVariance
+from bayou.priors import HalfT, Normal, OfVariance, Uniform
 
 
 @pytest.fixture(scope="module")
@@ -92,18 +92,9 @@ def test_priors_weights_and_residual_sds_come_back_exactly(frame: pd.DataFrame, 
     priors = {
         "beta": Normal([0.0, 1 / 3], cov=[[4.0, 1.0], [1.0, 9.0]]),
         "sd_site": HalfT(3, 0.1),
-        "sigma2": OfVariance(Flat()),
+        "sigma": OfVariance(Uniform(0, 9)),
     }
-    try:
-        model = Model(
-            "y ~ x + (1 | site)", frame, priors=priors, weights=frame["w"].to_numpy(), sigma_by="arm"
-        )
-    except bayou.errors.PriorError:
-        priors["sigma2"] = HalfT(3, 1)
-        priors["sigma"] = priors.pop("sigma2")
-        model = Model(
-            "y ~ x + (1 | site)", frame, priors=priors, weights=frame["w"].to_numpy(), sigma_by="arm"
-        )
+    model = Model("y ~ x + (1 | site)", frame, priors=priors, weights=frame["w"].to_numpy(), sigma_by="arm")
     again = load(fitted(model).save(tmp_path / "fit.nc")).model
     assert dict(again.priors) == dict(model.priors)
     np.testing.assert_array_equal(again.bound.beta_precision, model.bound.beta_precision)
@@ -253,7 +244,7 @@ def test_foreign_newer_and_hostile_files_are_refused(frame: pd.DataFrame, tmp_pa
         shorten(header)
         header["model"]["priors"]["sigma"]["class"] = "Popen"
 
-    for change, words in ((newer, "newer format"), (code, "cannot be rebuilt"), (prior, "damaged")):
+    for change, words in ((newer, "newer format"), (code, "cannot be read.*not"), (prior, "damaged")):
         copy = tmp_path / "edited.nc"
         shutil.copy(path, copy)
         edit_header(copy, change)

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from bayou._types import Array
-from bayou.diagnose import effective_size
+from bayou.convergence import effective_size
 from bayou.errors import Unsupported
 from bayou.linear import Sample, blocks, training_rows
 

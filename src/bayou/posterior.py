@@ -44,7 +44,8 @@ def factor_names(factors: Sequence[str], dispersion: str | None = None) -> dict[
 
 
 def _words(name: str) -> set[str]:
-    """Every variable and dimension that a factor of this name brings along."""
+    """Every variable and dimension that a factor of this name brings along, as files name them."""
+    name = file_name(name)
     dimensions = {name, f"{name}_coefficient", f"{name}_coefficient_bis"}
     return dimensions | {f"{kind}_{name}" for kind in ("b", "sd", "cor")}
 

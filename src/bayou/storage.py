@@ -9,23 +9,18 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import uuid
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from bayou._types import Array
 from bayou.errors import BayouError, FileError
+from bayou.packing import pack, unpack
 from bayou.posterior import Posterior, file_name
-
-if TYPE_CHECKING:
-    from bayou.design import Design
-    from bayou.model import Model
-    from bayou.priors import Priors
 
 __all__ = ["load", "save"]
 
@@ -47,20 +42,13 @@ def save(posterior: Posterior, path: str | os.PathLike[str]) -> Path:
         If the folder is missing, full or cannot be written, or the file is locked.
     """
     target = Path(path)
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-        os.close(handle)
-    except OSError as error:
-        raise FileError(
-            f"{target} cannot be written: {error.strerror}. Give a folder that exists and that you "
-            "may write to."
-        ) from error
-    temporary = Path(name)
+    if not target.absolute().parent.is_dir():
+        raise FileError(f"{target} cannot be written: give a folder that exists.")
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
     try:
         _write(posterior, temporary)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, target)
     except OSError as error:
         raise FileError(
@@ -72,20 +60,21 @@ def save(posterior: Posterior, path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def _write(posterior: Posterior, path: Path) -> None:
     import xarray as xr
 
     groups = posterior.datasets()
-    arrays: dict[str, np.ndarray[Any, Any]] = {}
-    header = _header(posterior, arrays)
-    for place, values in (*_stored(posterior), *((f"{GROUP}/{k}", v) for k, v in arrays.items())):
-        header["checksums"][place] = _checksum(values)
+    facts, arrays = pack(posterior.model)
+    everything = (*_stored(posterior), *((f"{GROUP}/{k}", v) for k, v in arrays.items()))
+    header = {
+        "format": FORMAT,
+        "version": _version(),
+        "engine": posterior.engine,
+        "info": posterior.info,
+        "variables": _variables(posterior),
+        "model": facts,
+        "checksums": {place: _checksum(values) for place, values in everything},
+    }
     text = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
     columns = {k: ((f"{k}_row",), v) for k, v in arrays.items()}
     own = xr.Dataset({"header": ("byte", text), **columns}, attrs={"checksum": _checksum(text)})
@@ -116,102 +105,18 @@ def _families_of_arrays(posterior: Posterior) -> tuple[tuple[str, dict[str, Arra
     )
 
 
-def _header(posterior: Posterior, arrays: dict[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
-    """Return what is not an array; the columns used are put into ``arrays``."""
-    model = posterior.model
-    design = model.design
-    columns = [
-        _encode(name, values, f"column_{k}", arrays) for k, (name, values) in enumerate(design.data.items())
-    ]
-    weights = design.recipe.weights
-    if weights is None and not np.all(design.weights == 1.0):
-        arrays["weights"] = design.weights  # given as numbers, not as a column
-    index = np.empty(design.n, dtype=object)
-    index[:] = [_label(v) for v in design.index]
+def _variables(posterior: Posterior) -> dict[str, Any]:
+    """Return where each array stands, by kind and name."""
     return {
-        "format": FORMAT,
-        "version": _version(),
-        "engine": posterior.engine,
-        "info": posterior.info,
-        "variables": {
-            family: {
-                key: {
-                    "place": f"{posterior.place(key)}/{file_name(key)}",
-                    "shape": values.shape,
-                    "dtype": str(values.dtype),
-                }
-                for key, values in members.items()
+        family: {
+            key: {
+                "place": f"{posterior.place(key)}/{file_name(key)}",
+                "shape": values.shape,
+                "dtype": str(values.dtype),
             }
-            for family, members in _families_of_arrays(posterior)
-        },
-        "model": {
-            "formula": model.text,
-            "functions": sorted(design.formula.functions),
-            "family": model.family.name,
-            "link": model.family.link.name,
-            "weights": weights,
-            "sigma_by": design.sigma_by,
-            "priors": {key: _prior_out(prior) for key, prior in model.priors.items()},
-            "columns": columns,
-            "index": _encode("index", index, "index", arrays),
-            "notes": design.notes,
-            "dropped": design.dropped,
-            "categories": {name: [_plain(v) for v in levels] for name, levels in design.categories.items()},
-        },
-        "shape": _shape(design),
-        "checksums": {},
-    }
-
-
-def _shape(design: Design) -> dict[str, Any]:
-    """What the rebuilt model must have in common with the saved one."""
-    return {
-        "rows": design.n,
-        "coefficients": list(design.coefficients),
-        "groupings": [[g.name, len(g.levels), list(g.coefficients)] for g in design.groupings],
-    }
-
-
-def _encode(
-    name: str, values: np.ndarray[Any, Any], key: str, arrays: dict[str, np.ndarray[Any, Any]]
-) -> dict[str, Any]:
-    """Put one raw column into ``arrays`` as numbers; text becomes codes with its levels in the header."""
-    kind = values.dtype.kind
-    if kind in "OUS":
-        places: dict[Any, int] = {}
-        codes = [-1 if v is None else places.setdefault((type(v), v), len(places)) for v in values]
-        arrays[key] = np.array(codes, dtype=np.int64)
-        return {"name": name, "key": key, "kind": "levels", "levels": [_plain(v) for _, v in places]}
-    if kind == "b":
-        arrays[key] = values.astype(np.int8)
-    elif kind == "M":
-        arrays[key] = values.astype("datetime64[us]").astype(np.int64)
-    else:
-        arrays[key] = np.ascontiguousarray(values)
-    return {"name": name, "key": key, "kind": {"b": "boolean", "M": "date"}.get(kind, "number")}
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _label(value: Any) -> Any:
-    """A row label as JSON has it: numbers and text stay, dates and tuples become text."""
-    value = _plain(value)
-    return value if isinstance(value, (str, int, float)) else str(value)
-
-
-def _prior_out(prior: Any) -> dict[str, Any]:
-    from bayou.priors import Prior
-
-    def out(value: Any) -> Any:
-        if isinstance(value, Prior):
-            return _prior_out(value)
-        return value.tolist() if isinstance(value, np.ndarray) else _plain(value)
-
-    return {
-        "class": type(prior).__name__,
-        "fields": {f.name: out(getattr(prior, f.name)) for f in fields(prior)},
+            for key, values in members.items()
+        }
+        for family, members in _families_of_arrays(posterior)
     }
 
 
@@ -252,33 +157,21 @@ def load(
         raise FileError(f"There is no file {source}.")
     try:
         with h5netcdf.File(source, "r") as file:
-            header = _read_header(file, source)
-            read = _Reader(file, source, header["checksums"])
+            header = _read_header(file)
+            read = _Reader(file, header["checksums"])
             found = {
                 family: {key: read.variable(facts) for key, facts in members.items()}
                 for family, members in header["variables"].items()
             }
-            weights = read.array(f"{GROUP}/weights") if f"{GROUP}/weights" in read.checksums else None
-            columns = {
-                c["name"]: _decode(c, read.array(f"{GROUP}/{c['key']}")) for c in header["model"]["columns"]
-            }
-            index = _decode(header["model"]["index"], read.array(f"{GROUP}/index"))
-        model = _rebuild(header, columns, weights, functions or {}, source)
-        # what was said of the whole table is not to be read off the rows that were kept
-        model.design = replace(
-            model.design,
-            notes=tuple(header["model"]["notes"]),
-            dropped=header["model"]["dropped"],
-            index=index,
-        )
+            own = [place for place in read.checksums if place.startswith(f"{GROUP}/")]
+            arrays = {place.removeprefix(f"{GROUP}/"): read.array(place) for place in own}
+        model = unpack(header["model"], arrays, functions or {})
         draws = {**found["draws"], **found["moments"]}
         return Posterior(
             model, header["engine"], draws, found["statistics"], header["info"], found["group_statistics"]
         )
-    except FileError:
-        raise
     except BayouError as error:
-        raise FileError(f"{source}: the model cannot be rebuilt: {error}") from error
+        raise FileError(f"{source} cannot be read: {error}") from error
     except BlockingIOError as error:
         raise FileError(f"{source} is locked by another program; close it there and load again.") from error
     except Exception as error:  # h5py raises nearly anything on a damaged file
@@ -288,19 +181,17 @@ def load(
         ) from error
 
 
-def _read_header(file: Any, source: Path) -> dict[str, Any]:
+def _read_header(file: Any) -> dict[str, Any]:
     if GROUP not in file.groups or "header" not in file.groups[GROUP].variables:
-        raise FileError(
-            f"{source} is a netCDF file, but no result of bayou: bayou.load reads what fit.save wrote."
-        )
+        raise FileError("it is a netCDF file, but no result of bayou; bayou.load reads what fit.save wrote.")
     group = file.groups[GROUP]
     data = np.asarray(group.variables["header"][...], dtype=np.uint8)
     if _checksum(data) != int(group.attrs["checksum"]):
-        raise FileError(f"{source} is damaged: its header does not match its checksum.")
+        raise FileError("it is damaged: its header does not match its checksum.")
     header: dict[str, Any] = json.loads(data.tobytes().decode())
     if header["format"] > FORMAT:
         raise FileError(
-            f"{source} was written by bayou {header['version']} in a newer format "
+            f"bayou {header['version']} wrote it in a newer format "
             f"({header['format']}; this version reads up to {FORMAT}). Upgrade bayou to read it."
         )
     return header
@@ -309,14 +200,14 @@ def _read_header(file: Any, source: Path) -> dict[str, Any]:
 class _Reader:
     """Reads arrays by their place in the file and checks them."""
 
-    def __init__(self, file: Any, source: Path, checksums: Mapping[str, int]) -> None:
-        self.file, self.source, self.checksums = file, source, checksums
+    def __init__(self, file: Any, checksums: Mapping[str, int]) -> None:
+        self.file, self.checksums = file, checksums
 
     def array(self, place: str) -> np.ndarray[Any, Any]:
         group, _, name = place.partition("/")
         values = np.asarray(self.file.groups[group].variables[name][...])
         if _checksum(values) != self.checksums[place]:
-            raise FileError(f"{self.source} is damaged: {place} does not match its checksum.")
+            raise FileError(f"it is damaged: {place} does not match its checksum.")
         return values
 
     def variable(self, facts: Mapping[str, Any]) -> np.ndarray[Any, Any]:
@@ -324,66 +215,3 @@ class _Reader:
         if 0 in shape:
             return np.empty(shape, dtype)
         return self.array(facts["place"]).astype(dtype, copy=False).reshape(shape)
-
-
-def _decode(facts: Mapping[str, Any], values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    kind = facts["kind"]
-    if kind == "levels":
-        levels = np.empty(len(facts["levels"]) + 1, dtype=object)
-        levels[:-1] = facts["levels"]
-        return np.asarray(levels[values])
-    if kind == "boolean":
-        return values.astype(bool)
-    return values.astype("datetime64[us]") if kind == "date" else values
-
-
-def _rebuild(
-    header: Mapping[str, Any],
-    columns: dict[str, Any],
-    weights: Array | None,
-    functions: Mapping[str, Callable[..., Any]],
-    source: Path,
-) -> Model:
-    from bayou import families, frames
-    from bayou.model import Model
-
-    facts = header["model"]
-    missing = set(facts["functions"]) - set(functions)
-    if missing:
-        raise FileError(
-            f"The formula in {source} calls your own functions {', '.join(sorted(missing))}, and files "
-            "hold no code: give them as functions={...}."
-        )
-    family = type(families.get(facts["family"]))(link=facts["link"])
-    model = Model(
-        facts["formula"],
-        frames.read(columns, facts["categories"]),
-        family,
-        _priors_in(facts["priors"]),
-        weights=facts["weights"] if weights is None else weights,
-        sigma_by=facts["sigma_by"],
-        functions=functions or None,
-    )
-    if _shape(model.design) != header["shape"]:
-        raise FileError(
-            f"{source}: the rebuilt model has other coefficients or levels than the saved one "
-            f"(saved by bayou {header['version']}). Fit again with this version."
-        )
-    return model
-
-
-def _priors_in(stored: Mapping[str, Any]) -> Priors:
-    from bayou import priors
-
-    known = {
-        name: value
-        for name in priors.__all__
-        if isinstance(value := getattr(priors, name), type) and issubclass(value, priors.Prior)
-    }
-
-    def made(facts: Any) -> Any:
-        if not isinstance(facts, dict):
-            return facts
-        return known[facts["class"]](**{name: made(value) for name, value in facts["fields"].items()})
-
-    return priors.Priors.of({key: made(facts) for key, facts in stored.items()})
