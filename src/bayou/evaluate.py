@@ -145,9 +145,14 @@ class Evaluator:
                     f"`{symbol}` joins terms and is not arithmetic, in `{unparse(node)}`; "
                     f"multiply with `*` inside I(…)."
                 )
+            left, right = _float(out), _float(self._value(operand))
+            if max(left.ndim, right.ndim) > 1 and min(left.ndim, right.ndim) > 0:
+                raise FormulaError(
+                    f"`{unparse(node)}` joins several columns with another; name them as terms."
+                )
             # Division by zero and overflow are reported once, as values that are not finite.
             with np.errstate(all="ignore"):
-                out = _operators[symbol](_float(out), _float(self._value(operand)))
+                out = _operators[symbol](left, right)
         return _float(out)
 
     def _text_comparison(self, left: Node, right: Node) -> Array | None:

@@ -142,12 +142,19 @@ def _poly(x: Array, settings: Mapping[str, Any], state: State, text: str) -> Arr
 
 def _bs(x: Array, settings: Mapping[str, Any], state: State, text: str) -> Array:
     if not state:
+        _check_bs(settings, text)
         low, high = settings["lower_bound"], settings["upper_bound"]
         state.update(
             low=float(np.min(x)) if low is None else float(low),
             high=float(np.max(x)) if high is None else float(high),
             inner={},
         )
+        strangers = [k for k in settings["knots"] or () if not state["low"] < k < state["high"]]
+        if strangers:
+            raise FormulaError(
+                f"`{text}`: the knot {strangers[0]:g} does not lie between {state['low']:g} and "
+                f"{state['high']:g}."
+            )
     outside = (x < state["low"]) | (x > state["high"])
     if outside.any():
         row = int(np.flatnonzero(outside)[0])
@@ -161,6 +168,21 @@ def _bs(x: Array, settings: Mapping[str, Any], state: State, text: str) -> Array
     except (ValueError, TypeError, IndexError) as error:
         raise FormulaError(f"`{text}`: {error}.") from error
     return np.stack([np.asarray(column, dtype=np.float64) for column in columns.values()], axis=1)
+
+
+def _check_bs(settings: Mapping[str, Any], text: str) -> None:
+    _whole(settings["degree"], "degree", text, least=0)
+    _truth(settings["include_intercept"], "include_intercept", text)
+    if settings["df"] is not None:
+        _whole(settings["df"], "df", text, least=1)
+    knots = settings["knots"] if isinstance(settings["knots"], list) else []
+    if settings["knots"] is not None and not knots:
+        raise FormulaError(f"`{text}`: knots must be a list of numbers, c(1, 2).")
+    for name, value in [("knots", knot) for knot in knots] + [
+        (name, settings[name]) for name in ("lower_bound", "upper_bound") if settings[name] is not None
+    ]:
+        if isinstance(value, bool | str | list):
+            raise FormulaError(f"`{text}`: {name} must hold numbers, not {value!r}.")
 
 
 _functions: dict[str, Callable[[Array, Mapping[str, Any], State, str], Array]] = {
