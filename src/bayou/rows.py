@@ -316,7 +316,8 @@ def row_dispersion(
 def row_means(code: int, eta: Array, out: Array) -> None:
     """Fill `out` with the means (binomial: probabilities) at `eta`, both of shape (n,)."""
     if code == GAUSSIAN_IDENTITY:
-        out[:] = eta
+        for i in range(len(eta)):  # out[:] = eta takes seconds to compile
+            out[i] = eta[i]
     elif code == BINOMIAL_LOGIT:
         for i in range(len(eta)):
             out[i] = _logistic(1.0, 0.0, -eta[i])[1]  # the slope of log p at -eta is p at eta
