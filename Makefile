@@ -3,7 +3,7 @@
 
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 
 .PHONY: demo test slow bench lint docs help
 
@@ -45,7 +45,7 @@ $(BIN)/python:
 	        "$$python" -m venv "$(VENV)" >/dev/null 2>&1 && exit 0; \
 	        rm -rf "$(VENV)"; \
 	        "$$python" -m venv --without-pip "$(VENV)" \
-	            && "$$python" -m pip --quiet --disable-pip-version-check --python "$@" install pip && exit 0; \
+	            && "$$python" -m pip -qq --disable-pip-version-check --python "$@" install pip && exit 0; \
 	        rm -rf "$(VENV)"; \
 	    fi; \
 	done; \
