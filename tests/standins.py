@@ -43,6 +43,7 @@ class Design:
     response_name: str = "y"
     notes: tuple[str, ...] = ()
     data: dict = field(default_factory=dict)
+    recipe: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(weights=None))
 
     @property
     def n(self) -> int:
@@ -56,7 +57,7 @@ class Design:
         """New rows with the columns x and those of the factors."""
         x = np.asarray(data["x"], dtype=float)
         columns = {"Intercept": np.ones(len(x)), "x": x}
-        labels = [np.array(data[g.name], dtype=object) for g in self.groupings]
+        labels = [np.array(data.get(g.name, [None] * len(x)), dtype=object) for g in self.groupings]
         codes = [
             np.array([{v: k for k, v in enumerate(g.levels)}.get(v, -1) for v in own], dtype=np.int64)
             for g, own in zip(self.groupings, labels, strict=True)
@@ -68,6 +69,7 @@ class Design:
             trials=np.asarray(data.get("trials", np.ones(len(x))), float),
             weights=np.ones(len(x)),
             standard_errors=None,
+            absent=tuple(name for name in (*(g.name for g in self.groupings), "trials") if name not in data),
             sigma_codes=np.zeros(len(x), dtype=np.int64),
             codes=tuple(codes),
             labels=tuple(labels),

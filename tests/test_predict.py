@@ -202,3 +202,12 @@ def test_draws_beyond_memory_are_refused_before_they_are_made(result, monkeypatc
     monkeypatch.setattr(linear.os, "sysconf", lambda name: 1)
     with pytest.raises(DataError, match="GB"):
         predict(result, KNOWN, draws=True)
+
+
+def test_columns_that_the_new_data_lack_are_named() -> None:
+    result = posterior(model("binomial"))
+    with pytest.raises(DataError, match=r"no column 'clinic'.*groups='new'"):
+        predict(result, {"x": [1.0], "trials": [3.0]})
+    with pytest.raises(DataError, match="counts out of trials: add the column 'trials'"):
+        predict(result, {"x": [1.0]}, kind="outcome", groups="new")
+    assert len(predict(result, {"x": [1.0]}, groups="new")) == 1

@@ -238,7 +238,7 @@ def _boundaries(posterior: Posterior) -> list[str]:
             if chance > 0.05:
                 notes.append(
                     f"sd_{name}[{column}] may be zero: P(sd < {bar:.2g}) = {chance:.2f}. The groups "
-                    "may not differ here; a simpler term would fit about as well."
+                    "may hardly differ here."
                 )
     for row, place in posterior.rows.items():
         if row.startswith("cor_"):

@@ -23,7 +23,10 @@ BLOCK_NUMBERS = 4_000_000  # numbers in one (draws, rows) block: 32 MB
 
 @dataclass(frozen=True)
 class Rows:
-    """What predictions need to know of n rows, seen before or not; ``codes`` are -1 where unseen."""
+    """What predictions need to know of n rows, seen before or not.
+
+    ``codes`` are -1 where a level is unseen or missing; ``absent`` are columns that are not there.
+    """
 
     X: Array
     offset: Array
@@ -35,6 +38,7 @@ class Rows:
     labels: tuple[Labels, ...]
     Z: tuple[Array, ...]
     index: Any
+    absent: tuple[str, ...] = ()
 
     @property
     def n(self) -> int:
@@ -73,6 +77,7 @@ def new_rows(design: Design, data: Any) -> Rows:
         tuple(new.labels),
         tuple(new.Z),
         new.index,
+        new.absent,
     )
 
 

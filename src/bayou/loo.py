@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -120,7 +121,8 @@ def loo(posterior: Posterior, pointwise: bool = True) -> Any:
     Returns
     -------
     arviz_stats.ELPDData
-        ``elpd``, ``se``, ``p`` and, by row, ``elpd_i`` and ``pareto_k``.
+        ``elpd``, ``se``, ``p`` and, by row, ``elpd_i`` and ``pareto_k``; ``warning`` is True where some
+        Pareto k is too large for the estimate to be trusted.
 
     Raises
     ------
@@ -148,7 +150,10 @@ def loo(posterior: Posterior, pointwise: bool = True) -> Any:
         coords = {**scalar.coords, "row": np.arange(part.start, part.stop)}
         data = xr.Dataset({"y": (("chain", "draw", "row"), values)}, coords)
         tree = xr.DataTree.from_dict({"/posterior": scalar, "/log_likelihood": data})
-        result = library.loo(tree, pointwise=True, reff=efficiency)
+        with warnings.catch_warnings():
+            # what it warns of, large Pareto k, is told by `warning` and by the table of the printed result
+            warnings.simplefilter("ignore", UserWarning)
+            result = library.loo(tree, pointwise=True, reff=efficiency)
         results.append(result)
         effective.append(logsumexp(values, axis=(0, 1)) - np.log(chains * draws) - result.elpd_i.values)
     first = results[0]

@@ -27,6 +27,10 @@ __all__ = ["Groups", "Kind", "predict"]
 Kind: TypeAlias = Literal["mean", "linear", "outcome"]
 Groups: TypeAlias = Literal["observed", "new", "population", "marginal"]
 
+CHOICES = (
+    "Choose what to do: groups='new' draws the coefficients of a fresh group, groups='population' sets "
+    "them to zero, groups='marginal' averages over all groups."
+)
 OUTCOMES, FRESH = 0, 1  # branches of the seed
 
 
@@ -52,7 +56,7 @@ def predict(
         ``"outcome"``: new responses (binomial: counts of successes).
     groups
         ``"observed"``: each known group's own coefficients; ``"new"``: those of a fresh group drawn
-        from N(0, Sigma), shared by the rows of one level; ``"population"``: zero; ``"marginal"``: the
+        from N(0, Sigma), shared by the rows of one level (a row without level stands alone); ``"population"``: zero; ``"marginal"``: the
         response averaged over all groups.
     interval
         Probability between ``lower`` and ``upper``, equal tails.
@@ -82,6 +86,8 @@ def predict(
     rows = training_rows(design) if new_data is None else new_rows(design, new_data)
     if groups == "observed":
         _refuse_unseen(posterior, rows)
+    if kind == "outcome":
+        _refuse_without_trials(posterior, rows)
     if seed is None:
         seed = posterior.info.get("seed") or 0
     compute = _Predictor(posterior, rows, kind, groups, abs(int(seed)))
@@ -104,12 +110,23 @@ def _refuse_unseen(posterior: Posterior, rows: Rows) -> None:
         bad = np.flatnonzero(codes < 0)
         if not bad.size:
             continue
+        if not set(rows.absent).isdisjoint(grouping.factors):
+            lacking = ", ".join(f"{name!r}" for name in grouping.factors if name in rows.absent)
+            raise DataError(f"The new data have no column {lacking}, the grouping factor. {CHOICES}")
         levels = list(dict.fromkeys("(missing)" if is_missing(x) else str(x) for x in labels[bad]))
         named = ", ".join(levels[:5]) + (f" and {len(levels) - 5} more" if len(levels) > 5 else "")
+        count = "1 row has a level" if bad.size == 1 else f"{bad.size:,} rows have levels"
+        raise DataError(f"{count} of {grouping.name!r} that the fit has not seen: {named}. {CHOICES}")
+
+
+def _refuse_without_trials(posterior: Posterior, rows: Rows) -> None:
+    design = posterior.model.design
+    factors = {name for grouping in design.groupings for name in grouping.factors}
+    lacking = [name for name in rows.absent if name not in factors and name != design.recipe.weights]
+    if posterior.model.family.name == "binomial" and lacking:
         raise DataError(
-            f"{bad.size} rows have levels of {grouping.name!r} that the fit has not seen: {named}. "
-            "Choose what to do with them: groups='new' draws the coefficients of a fresh group, "
-            "groups='population' sets them to zero, groups='marginal' averages over all groups."
+            f"Outcomes are counts out of trials: add the column {', '.join(map(repr, lacking))} to the new "
+            "data, or ask for kind='mean'."
         )
 
 
