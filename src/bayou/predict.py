@@ -56,7 +56,8 @@ def predict(
         ``"outcome"``: new responses (binomial: counts of successes).
     groups
         ``"observed"``: each known group's own coefficients; ``"new"``: those of a fresh group drawn
-        from N(0, Sigma), shared by the rows of one level (a row without level stands alone); ``"population"``: zero; ``"marginal"``: the
+        from N(0, Sigma), shared by the rows of one level (a row without level stands alone);
+        ``"population"``: zero; ``"marginal"``: the
         response averaged over all groups.
     interval
         Probability between ``lower`` and ``upper``, equal tails.
