@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bayou._types import Array, Integers
-from bayou.jit import kernel
+from bayou.jit import borrow, kernel
 from bayou.linalg.small import (
     cholesky,
     cholesky_in_place,
@@ -81,11 +81,13 @@ def factorise(arrow: Arrow, border: Border, w: float, Q: Array, out: Factor) -> 
     """
     J, p = arrow.a.shape
     R = arrow.d.shape[0]
-    L, S, u = out.L, out.S, out.u
+    L, S, u, G, v = borrow(out.L), borrow(out.S), borrow(out.u), borrow(out.G), borrow(out.v)
+    A, a, C, touch = borrow(arrow.A), borrow(arrow.a), borrow(arrow.C), borrow(arrow.touch)
+    D = borrow(arrow.D)
     for i in range(R):
         for k in range(i + 1):
-            S[i, k] = w * arrow.D[i, k]
-        out.v[i] = w * arrow.d[i]
+            S[i, k] = w * D[i, k]
+        v[i] = w * arrow.d[i]
     for f in range(border.start.shape[0]):
         q = border.size[f]
         for level in range(border.levels[f]):
@@ -97,14 +99,14 @@ def factorise(arrow: Arrow, border: Border, w: float, Q: Array, out: Factor) -> 
     for i in range(border.precision.shape[0]):
         for k in range(i + 1):
             S[at + i, at + k] += border.precision[i, k]
-        out.v[at + i] += border.linear[i]
+        v[at + i] += border.linear[i]
     log_det = 0.0
     squares = 0.0
     for j in range(J):
         for i in range(p):
             for k in range(i + 1):
-                L[j, i, k] = w * arrow.A[j, i, k] + Q[0, i, k]
-            u[j, i] = w * arrow.a[j, i]
+                L[j, i, k] = w * A[j, i, k] + Q[0, i, k]
+            u[j, i] = w * a[j, i]
         if not cholesky(L[j], L[j], p):
             return False, 0.0, 0.0
         log_det += log_determinant(L[j], p)
@@ -116,24 +118,24 @@ def factorise(arrow: Arrow, border: Border, w: float, Q: Array, out: Factor) -> 
             squares += u[j, i] * u[j, i]
             inverse = 1.0 / L[j, i, i]
             for t in range(m):
-                g = w * arrow.C[base + i * m + t]
+                g = w * C[base + i * m + t]
                 for k in range(i):
-                    g -= L[j, i, k] * out.G[base + k * m + t]
-                out.G[base + i * m + t] = g * inverse
+                    g -= L[j, i, k] * G[base + k * m + t]
+                G[base + i * m + t] = g * inverse
         for t in range(m):
-            row = arrow.touch[first + t]
+            row = touch[first + t]
             for i in range(p):
-                g = out.G[base + i * m + t]
-                out.v[row] -= g * u[j, i]
+                g = G[base + i * m + t]
+                v[row] -= g * u[j, i]
                 for c in range(t + 1):
-                    S[row, arrow.touch[first + c]] -= g * out.G[base + i * m + c]
+                    S[row, touch[first + c]] -= g * G[base + i * m + c]
     if R > 0:
         if not cholesky_in_place(S):
             return False, 0.0, 0.0
         log_det += log_determinant(S, R)
-        solve_lower(S, out.v, R)
+        solve_lower(S, v, R)
         for i in range(R):
-            squares += out.v[i] * out.v[i]
+            squares += v[i] * v[i]
     return True, log_det, squares
 
 
@@ -146,27 +148,30 @@ def draw(arrow: Arrow, factor: Factor, rest: Array, b: Array, known: int, rng: n
     """
     J, p = b.shape
     R = rest.shape[0]
+    S, v, u = borrow(factor.S), borrow(factor.v), borrow(factor.u)
+    G, L, touch = borrow(factor.G), borrow(factor.L), borrow(arrow.touch)
+    rest, b = borrow(rest), borrow(b)
     free = R - known
     for i in range(free):
-        t = factor.v[i] + rng.standard_normal()
+        t = v[i] + rng.standard_normal()
         for k in range(free, R):
-            t -= factor.S[k, i] * rest[k]
+            t -= S[k, i] * rest[k]
         rest[i] = t
     for i in range(free - 1, -1, -1):
-        t = rest[i] / factor.S[i, i]
+        t = rest[i] / S[i, i]
         rest[i] = t
         for k in range(i):
-            rest[k] -= factor.S[i, k] * t
+            rest[k] -= S[i, k] * t
     for j in range(J):
         first = arrow.start[j]
         m = arrow.start[j + 1] - first
         base = p * first
         for i in range(p):
-            t = factor.u[j, i] + rng.standard_normal()
+            t = u[j, i] + rng.standard_normal()
             for c in range(m):
-                t -= factor.G[base + i * m + c] * rest[arrow.touch[first + c]]
+                t -= G[base + i * m + c] * rest[touch[first + c]]
             b[j, i] = t
-        solve_lower_transposed(factor.L[j], b[j], p)
+        solve_lower_transposed(L[j], b[j], p)
 
 
 @kernel
