@@ -89,12 +89,14 @@ def fit(
 
     The model and its priors are shown first (on stderr), the estimates after the fit (on stdout).
     """
+    from bayou import engines
+
     folder = folder_for(out) if out is not None else None
-    model = bayou.Model(formula, data, family, weights=weights, sigma_by=sigma_by, missing=missing)
-    typer.echo(f"{model}\n", err=True)
     given = {"draws": draws, "warmup": warmup, "chains": chains, "thin": thin, "cores": cores}
-    settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    made = bayou.fit(model, engine=engine, seed=seed, **settings)
+    chosen = engines.get(engine, **{name: value for name, value in given.items() if value is not None})
+    model = bayou.Model(formula, data, family, weights=weights, sigma_by=sigma_by, missing=missing)
+    _note(f"{model}\n")
+    made = bayou.fit(model, engine=chosen, seed=seed)
     typer.echo(str(made))
     if folder is None:
         return
