@@ -20,7 +20,7 @@ from typing import Any, TypeVar, overload
 
 import numba
 import numpy as np
-from numba import extending
+from numba import extending, types
 from numba.core import config, event
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -99,21 +99,30 @@ def _compile(function: Callable[..., Any], inline: bool, contract: bool) -> Any:
         settings.CACHE_DIR = before
 
 
-def _borrow(typing_context: Any, array: Any) -> Any:
-    """Return the same array without its reference count, for use inside a kernel: ``y = borrow(y)``.
+def _borrow(typing_context: Any, value: Any) -> Any:
+    """Return the same array, or tuple of arrays, without reference counts: ``y = borrow(y)``.
 
-    A kernel counts a reference, atomically, for every array that it takes or slices: more work than ten rows
-    of arithmetic. The caller of a kernel holds its arrays until the kernel returns, so a kernel that visits
-    many small slices may borrow them at its top; it must not return or keep what it borrowed.
+    A kernel counts a reference, atomically, for every array that it takes, slices or reads from a tuple: more
+    work than ten rows of arithmetic. The caller of a kernel holds its arrays until the kernel returns, so a
+    kernel may borrow them at its top; it must not return or keep what it borrowed.
     """
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        view = context.make_array(signature.return_type)(context, builder, value=arguments[0])
-        view.meminfo = view.meminfo.type(None)
-        view.parent = view.parent.type(None)
-        return view._getvalue()
+    def without_count(context: Any, builder: Any, kind: Any, data: Any) -> Any:
+        if isinstance(kind, types.Array):
+            view = context.make_array(kind)(context, builder, value=data)
+            view.meminfo = view.meminfo.type(None)
+            view.parent = view.parent.type(None)
+            return view._getvalue()
+        if isinstance(kind, types.BaseTuple):
+            for i, part in enumerate(kind.types):
+                element = builder.extract_value(data, i)
+                data = builder.insert_value(data, without_count(context, builder, part, element), i)
+        return data
 
-    return array(array), generate
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return without_count(context, builder, signature.return_type, arguments[0])
+
+    return value(value), generate
 
 
 _intrinsic: Any = extending.intrinsic

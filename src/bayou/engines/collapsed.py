@@ -19,7 +19,7 @@ from bayou._types import Array
 from bayou.effects.iid import factor_from_coordinates, log_prior
 from bayou.engines.moves import precision_from_factors
 from bayou.engines.sweep import State, Target, likelihood_weight, record
-from bayou.jit import kernel
+from bayou.jit import borrow, kernel
 from bayou.linalg.schur import draw, factorise
 from bayou.priors.table import prior_log_density
 
@@ -85,6 +85,7 @@ def run_collapsed(
 
     Returns (draws made, whether the states changed roles, the log density, accepted proposals).
     """
+    target, first, second = borrow(target), borrow(first), borrow(second)
     d = t.shape[0]
     proposal, z = np.empty(d), np.empty(d)
     swapped = False

@@ -22,10 +22,13 @@ from bayou.effects.iid import (
 )
 from bayou.jit import kernel
 from bayou.linalg.small import (
+    cholesky,
     draw_inverse_wishart,
     fill,
     inverse_from_factor,
     invert_lower,
+    solve_lower,
+    solve_lower_transposed,
 )
 from bayou.priors.codes import (
     FLAT,
@@ -215,6 +218,52 @@ def slice_factor(
         d = L[i, k] - old
         for c in range(q):
             g[c] -= M[c, e] * d
+
+
+@kernel
+def propose_factor(
+    blocks: BlockTable,
+    r: int,
+    L: Array,
+    g: Array,
+    M: Array,
+    new: Array,
+    inverse: Array,
+    C: Array,
+    step: Array,
+    rng: np.random.Generator,
+) -> bool:
+    """Propose all elements of one block's factor L at once from exp(g'd − ½ d'M d); accept on the prior.
+
+    The likelihood of L with the whitened coefficients held is that Gaussian, so what remains for the
+    acceptance is p(Sigma = L L') times the Jacobian Π L_ii^(p − i) (i from 0). False if M is not definite
+    (fewer levels than coefficients): nothing was done.
+    """
+    p = blocks.size[r]
+    q = p * (p + 1) // 2
+    if not cholesky(M, C, q):
+        return False
+    for e in range(q):
+        step[e] = g[e]
+    solve_lower(C, step, q)
+    for e in range(q):
+        step[e] += rng.standard_normal()
+    solve_lower_transposed(C, step, q)
+    e = 0
+    ratio = 0.0
+    for i in range(p):
+        for k in range(i + 1):
+            new[i, k] = L[i, k] + step[e]
+            e += 1
+        if not new[i, i] > 0.0:
+            return True
+        ratio += (p - i) * math.log(new[i, i] / L[i, i])
+    ratio += log_prior(blocks, r, new, inverse) - log_prior(blocks, r, L, inverse)
+    if -rng.standard_exponential() < ratio:
+        for i in range(p):
+            for k in range(i + 1):
+                L[i, k] = new[i, k]
+    return True
 
 
 @kernel

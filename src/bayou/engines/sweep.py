@@ -19,14 +19,15 @@ import numpy as np
 
 from bayou._types import Array, Integers
 from bayou.effects.iid import BlockTable
-from bayou.engines.moves import draw_block, draw_scale, precision_from_factors, slice_factor
-from bayou.jit import kernel
+from bayou.engines.moves import draw_block, draw_scale, precision_from_factors, propose_factor, slice_factor
+from bayou.jit import borrow, kernel
 from bayou.linalg.schur import Arrow, Border, Factor, draw, factorise, trailing_marginal
 from bayou.linalg.small import cholesky, fill, solve_lower, solve_lower_transposed
 from bayou.priors.table import prior_log_density
 from bayou.sufficient import Cells, combine, residual_squares
 
 UNCENTERED, CENTERED, JOINT = 0, 1, 2
+SLICES = 0.1  # share of whitened moves made element by element
 WHITENED_ELEMENTS = 6  # elements of L visited a scan: all of a 3 x 3 block, a random part of larger ones
 
 
@@ -82,7 +83,7 @@ def new_state(target: Target, factor: Factor, L: Array, sigma: Array) -> State:
     )
 
 
-@kernel
+@kernel(inline=True)
 def likelihood_weight(target: Target, sigma: Array) -> float:
     """Weight of the sums in ``target.arrow``: 1/sigma², or 1 after combining several levels."""
     if sigma.shape[0] == 1:
@@ -94,7 +95,7 @@ def likelihood_weight(target: Target, sigma: Array) -> float:
     return 1.0
 
 
-@kernel
+@kernel(inline=True)
 def draw_coefficients_of_any_prior(target: Target, state: State, rng: np.random.Generator) -> int:
     """Slice updates of the trailing fixed effects with non-Gaussian priors, all else integrated out."""
     known = target.beta_codes.shape[0]
@@ -146,7 +147,7 @@ def _slice_coefficient(
             return x
 
 
-@kernel
+@kernel(inline=True)
 def draw_groups(target: Target, state: State, w: float, rng: np.random.Generator) -> None:
     """b of every factor in turn, given everything else."""
     arrow, border = target.arrow, target.border
@@ -214,7 +215,7 @@ def cross_products(target: Target, state: State, w: float) -> None:
                 out[arrow.touch[first + c]] -= w * arrow.C[base + k * m + c] * state.b[j, k]
 
 
-@kernel
+@kernel(inline=True)
 def draw_fixed(target: Target, state: State, w: float, skip_counterparts: bool, rng: np.random.Generator) -> None:
     """beta | b (all of it, or only what no group coefficient is centred on)."""
     arrow, border = target.arrow, target.border
@@ -328,7 +329,7 @@ def translate(
     return d
 
 
-@kernel
+@kernel(inline=True)
 def draw_centres(target: Target, state: State, rng: np.random.Generator) -> None:
     """beta | beta + b for each factor in turn: no row, no sum over rows."""
     border = target.border
@@ -366,7 +367,7 @@ def draw_centres(target: Target, state: State, rng: np.random.Generator) -> None
                     state.rest[first + j * p + i] -= d[i]
 
 
-@kernel
+@kernel(inline=True)
 def scatter_of(target: Target, state: State, r: int, out: Array) -> None:
     """out <- Σ_j b_j b_j' of block r."""
     blocks = target.blocks
@@ -385,7 +386,7 @@ def scatter_of(target: Target, state: State, r: int, out: Array) -> None:
             out[k, i] = t
 
 
-@kernel
+@kernel(inline=True)
 def draw_whitened(target: Target, state: State, w: float, rng: np.random.Generator) -> None:
     """Each factor L with z_j = L⁻¹ b_j held: the likelihood is quadratic in the elements of L."""
     blocks, arrow = target.blocks, target.arrow
@@ -442,7 +443,9 @@ def draw_whitened(target: Target, state: State, w: float, rng: np.random.Generat
         for a in range(q):
             for c in range(a):
                 M[c, a] = M[a, c]
-        slice_factor(blocks, r, L, 0.0, zeros, g, M, WHITENED_ELEMENTS, state.work[3], rng)
+        # the joint proposal is accepted most of the time; a prior that it misses is met by slices now and then
+        if rng.random() < SLICES or not propose_factor(blocks, r, L, g, M, zeros, state.work[3], state.work[4], z, rng):
+            slice_factor(blocks, r, L, 0.0, zeros, g, M, WHITENED_ELEMENTS, state.work[3], rng)
         for j in range(target.levels[f]):
             at = first + j * size + s
             for i in range(p):
@@ -458,7 +461,7 @@ def draw_whitened(target: Target, state: State, w: float, rng: np.random.Generat
                     state.rest[at + i] = t
 
 
-@kernel
+@kernel(inline=True)
 def draw_sigma(target: Target, state: State, squares: Array, rng: np.random.Generator) -> None:
     """Each residual sd given its sum of squares."""
     residual_squares(target.cells, target.arrow, state.rest, state.b, squares)
@@ -487,6 +490,7 @@ def run_scans(
 
     Returns the number of draws made: fewer than asked only if a matrix lost its definiteness.
     """
+    target, state = borrow(target), borrow(state)
     blocks = target.blocks
     squares = np.empty(state.sigma.shape[0])
     for i in range(beta.shape[0] * thin):
@@ -519,7 +523,7 @@ def run_scans(
     return beta.shape[0]
 
 
-@kernel
+@kernel(inline=True)
 def record(target: Target, state: State, i: int, beta: Array, b: Array, L: Array, sigma: Array) -> None:
     """Write the state as draw i."""
     at = target.border.fixed
