@@ -61,10 +61,12 @@ def kernel(function: F) -> F: ...
 
 
 @overload
-def kernel(*, inline: bool = False, contract: bool = False) -> Callable[[F], F]: ...
+def kernel(*, inline: bool = False, contract: bool = False, inner: bool = False) -> Callable[[F], F]: ...
 
 
-def kernel(function: F | None = None, *, inline: bool = False, contract: bool = False) -> Any:
+def kernel(
+    function: F | None = None, *, inline: bool = False, contract: bool = False, inner: bool = False
+) -> Any:
     """Compile a module-level function of arrays and scalars; it runs without the GIL.
 
     Parameters
@@ -74,13 +76,16 @@ def kernel(function: F | None = None, *, inline: bool = False, contract: bool = 
         the size of the body; Numba's own `inline="always"` makes slower code and takes longer.
     contract
         Allow fused multiply-add (never reassociation: compensated sums stay as written).
+    inner
+        Called by other kernels only: Python gets no entry, which for a kernel that takes dozens of arrays
+        is most of what there is to compile.
     """
     if function is None:
-        return lambda f: _compile(f, inline, contract)
-    return _compile(function, inline, contract)
+        return lambda f: _compile(f, inline, contract, inner)
+    return _compile(function, inline, contract, inner)
 
 
-def _compile(function: Callable[..., Any], inline: bool, contract: bool) -> Any:
+def _compile(function: Callable[..., Any], inline: bool, contract: bool, inner: bool) -> Any:
     folder = cache_folder()
     settings: Any = config
     before = settings.CACHE_DIR
@@ -94,6 +99,8 @@ def _compile(function: Callable[..., Any], inline: bool, contract: bool) -> Any:
             error_model="numpy",
             fastmath={"contract"} if contract else False,
             forceinline=inline,
+            no_cpython_wrapper=inner,
+            no_cfunc_wrapper=True,
         )
     finally:
         settings.CACHE_DIR = before

@@ -105,7 +105,7 @@ def _accumulate(
                 cells.D[s, column[i, k], column[i, e]] += x * others[i, e]
 
 
-@kernel
+@kernel(inner=True)
 def combine(cells: Cells, start: Integers, w: Array, out: Arrow) -> None:
     """Σ over sigma levels of w_s times their sums, into ``out``."""
     p = out.a.shape[1]

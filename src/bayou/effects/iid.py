@@ -104,7 +104,7 @@ def log_prior(blocks: BlockTable, r: int, L: Array, inverse: Array) -> float:
     return -(df + p + 1.0) * half_log_det - 0.5 * trace_inverse(blocks.scale[r], inverse, p)
 
 
-@kernel
+@kernel(inner=True)
 def trace_inverse(S: Array, inverse: Array, p: int) -> float:
     """tr(S Sigma⁻¹) from L⁻¹: Σ_i (L⁻¹ S L⁻¹')_ii."""
     total = 0.0
@@ -117,7 +117,7 @@ def trace_inverse(S: Array, inverse: Array, p: int) -> float:
     return total
 
 
-@kernel
+@kernel(inner=True)
 def coordinate_count(p: int) -> int:
     """p roots of sds and p (p − 1)/2 partial correlations."""
     return p * (p + 1) // 2

@@ -127,7 +127,7 @@ def run_collapsed(
     return theta.shape[0], swapped, value, accepted
 
 
-@kernel
+@kernel(inner=True)
 def _log_t(x: Array, centre: Array, spread: Array, z: Array) -> float:
     """Log density of the proposal, up to a constant."""
     d = x.shape[0]

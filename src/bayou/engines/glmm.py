@@ -82,7 +82,7 @@ class State(NamedTuple):
     counter: Integers  # (1,) scans
 
 
-@kernel(inline=True)
+@kernel(inner=True)
 def forget(state: State) -> None:
     """The kept log likelihoods by level no longer hold."""
     for j in range(state.likelihood.shape[0]):
@@ -139,7 +139,7 @@ def set_eta(target: Target, state: State) -> None:
     )  # fmt: skip
 
 
-@kernel(inline=True)
+@kernel(inner=True)
 def move_translations(target: Target, state: State, rng: np.random.Generator) -> None:
     """Fixed effects with each group's own coefficients held, factor by factor."""
     rows = target.rows
@@ -164,7 +164,7 @@ def move_translations(target: Target, state: State, rng: np.random.Generator) ->
                 state.b[rows.at_b[f] + j * p + i] -= d[i]
 
 
-@kernel(inline=True)
+@kernel(inner=True)
 def move_covariances(target: Target, state: State, rng: np.random.Generator) -> bool:
     """Every block given the group coefficients."""
     rows, blocks = target.rows, target.blocks
@@ -186,7 +186,7 @@ def move_covariances(target: Target, state: State, rng: np.random.Generator) -> 
     return True
 
 
-@kernel(inline=True)
+@kernel(inner=True)
 def _try_linear(
     target: Target, state: State, f: int, into: int, source: int, factor: float, log_ratio: float, rng: np.random.Generator
 ) -> bool:
@@ -216,7 +216,7 @@ def _try_linear(
     return True
 
 
-@kernel(inline=True)
+@kernel(inner=True)
 def move_whitened(target: Target, state: State, adapting: bool, rng: np.random.Generator) -> None:
     """Scalings of every coefficient of every block, and one shear in blocks of two or more."""
     blocks = target.blocks
@@ -295,7 +295,7 @@ def set_covariances(target: Target, state: State) -> bool:
     return True
 
 
-@kernel(inline=True)
+@kernel(inner=True)
 def move_groups(target: Target, state: State, laplace: bool, adapting: bool, rng: np.random.Generator) -> None:
     """Every level of every factor in turn."""
     rows = target.rows
@@ -335,7 +335,7 @@ def move_groups(target: Target, state: State, laplace: bool, adapting: bool, rng
             forget(state)
 
 
-@kernel(inline=True)
+@kernel(inner=True)
 def move_dispersion(target: Target, state: State, adapting: bool, squares: Array, rng: np.random.Generator) -> None:
     """Residual sds by their full conditional; phi or shape by a random walk on the log scale."""
     rows, a = target.rows, target.dispersion_parameters
@@ -374,7 +374,7 @@ def move_dispersion(target: Target, state: State, adapting: bool, squares: Array
     state.total[0] = math.nan
 
 
-@kernel(inline=True)
+@kernel(inner=True)
 def has_fixed_alone(target: Target) -> bool:
     """Whether some fixed effect has no random counterpart."""
     P = target.rows.X.shape[1]

@@ -42,7 +42,7 @@ from bayou.priors.table import prior_log_density
 STEPS_OUT = 30
 
 
-@kernel
+@kernel(inner=True)
 def conjugate_scale(code: int, parameters: Array) -> tuple[bool, float, float]:
     """Whether p(s) ∝ s^(−2a−1) exp(−b/s²), that is s² ~ InverseGamma(a, b) or its limit; and a, b."""
     if code == FLAT:
@@ -56,7 +56,7 @@ def conjugate_scale(code: int, parameters: Array) -> tuple[bool, float, float]:
     return False, 0.0, 0.0
 
 
-@kernel
+@kernel(inner=True)
 def _scale_target(
     log_s: float, n: float, squares: float, h: float, m: float, code: int, parameters: Array
 ) -> float:
@@ -73,7 +73,7 @@ def _scale_target(
     )
 
 
-@kernel
+@kernel(inner=True)
 def slice_scale(
     s: float,
     n: float,
@@ -109,7 +109,7 @@ def slice_scale(
             return s
 
 
-@kernel
+@kernel(inner=True)
 def draw_scale(
     s: float, n: float, squares: float, code: int, parameters: Array, rng: np.random.Generator
 ) -> float:
@@ -120,7 +120,7 @@ def draw_scale(
     return slice_scale(s, n, squares, 0.0, 0.0, code, parameters, rng)
 
 
-@kernel
+@kernel(inner=True)
 def _element_target(
     blocks: BlockTable, r: int, L: Array, inverse: Array, J: float, scatter: Array, i: int, k: int
 ) -> float:
@@ -139,7 +139,7 @@ def _element_target(
     return total
 
 
-@kernel
+@kernel(inner=True)
 def slice_factor(
     blocks: BlockTable,
     r: int,
@@ -220,7 +220,7 @@ def slice_factor(
             g[c] -= M[c, e] * d
 
 
-@kernel
+@kernel(inner=True)
 def propose_factor(
     blocks: BlockTable,
     r: int,
@@ -266,7 +266,7 @@ def propose_factor(
     return True
 
 
-@kernel
+@kernel(inner=True)
 def draw_block(
     blocks: BlockTable,
     r: int,

@@ -58,7 +58,7 @@ class Scratch(NamedTuple):
     vectors: Array  # (8, m)
 
 
-@kernel
+@kernel(inner=True)
 def _normal_equations(
     Z: Array,
     at: int,
@@ -92,7 +92,7 @@ def _normal_equations(
     return cholesky(H, H, p)
 
 
-@kernel
+@kernel(inner=True)
 def _quadratic(Q: Array, x: Array, p: int) -> float:
     """x'Qx."""
     t = 0.0
@@ -104,7 +104,7 @@ def _quadratic(Q: Array, x: Array, p: int) -> float:
     return t
 
 
-@kernel
+@kernel(inner=True)
 def group_laplace(
     rows: Rows,
     weights: Array,
@@ -174,7 +174,7 @@ def group_laplace(
     return True, change
 
 
-@kernel
+@kernel(inner=True)
 def group_random_walk(
     rows: Rows,
     weights: Array,
@@ -234,7 +234,7 @@ def group_random_walk(
     return True, fresh
 
 
-@kernel
+@kernel(inner=True)
 def log_prior_fixed(border: Border, codes: Integers, parameters: Array, beta: Array) -> float:
     """log p(beta) up to a constant."""
     P = beta.shape[0]
@@ -250,7 +250,7 @@ def log_prior_fixed(border: Border, codes: Integers, parameters: Array, beta: Ar
     return total
 
 
-@kernel
+@kernel(inner=True)
 def _fixed_equations(X: Array, gradient: Array, curvature: Array, border: Border, beta: Array, H: Array, g: Array) -> bool:
     """Like `_normal_equations` for the fixed effects; scratch beyond the first P rows of H is not touched."""
     n, P = X.shape
@@ -271,7 +271,7 @@ def _fixed_equations(X: Array, gradient: Array, curvature: Array, border: Border
     return cholesky_in_place(H)
 
 
-@kernel
+@kernel(inner=True)
 def fixed_laplace(
     rows: Rows,
     weights: Array,
@@ -330,7 +330,7 @@ def fixed_laplace(
     return True, fresh
 
 
-@kernel
+@kernel(inner=True)
 def group_mode(
     rows: Rows,
     weights: Array,

@@ -83,7 +83,7 @@ def new_state(target: Target, factor: Factor, L: Array, sigma: Array) -> State:
     )
 
 
-@kernel(inline=True)
+@kernel(inner=True)
 def likelihood_weight(target: Target, sigma: Array) -> float:
     """Weight of the sums in ``target.arrow``: 1/sigma², or 1 after combining several levels."""
     if sigma.shape[0] == 1:
@@ -95,7 +95,7 @@ def likelihood_weight(target: Target, sigma: Array) -> float:
     return 1.0
 
 
-@kernel(inline=True)
+@kernel(inner=True)
 def draw_coefficients_of_any_prior(target: Target, state: State, rng: np.random.Generator) -> int:
     """Slice updates of the trailing fixed effects with non-Gaussian priors, all else integrated out."""
     known = target.beta_codes.shape[0]
@@ -117,7 +117,7 @@ def draw_coefficients_of_any_prior(target: Target, state: State, rng: np.random.
     return known
 
 
-@kernel
+@kernel(inner=True)
 def _slice_coefficient(
     x: float, h: float, m: float, code: int, parameters: Array, rng: np.random.Generator
 ) -> float:
@@ -147,7 +147,7 @@ def _slice_coefficient(
             return x
 
 
-@kernel(inline=True)
+@kernel(inner=True)
 def draw_groups(target: Target, state: State, w: float, rng: np.random.Generator) -> None:
     """b of every factor in turn, given everything else."""
     arrow, border = target.arrow, target.border
@@ -192,7 +192,7 @@ def draw_groups(target: Target, state: State, w: float, rng: np.random.Generator
                 state.rest[at + i] = v[i]
 
 
-@kernel
+@kernel(inner=True)
 def cross_products(target: Target, state: State, w: float) -> None:
     """residual <- w (d − D rest − Σ_j C_j'b_j): the rest's columns times the current residuals."""
     arrow, out = target.arrow, state.residual
@@ -215,7 +215,7 @@ def cross_products(target: Target, state: State, w: float) -> None:
                 out[arrow.touch[first + c]] -= w * arrow.C[base + k * m + c] * state.b[j, k]
 
 
-@kernel(inline=True)
+@kernel(inner=True)
 def draw_fixed(target: Target, state: State, w: float, skip_counterparts: bool, rng: np.random.Generator) -> None:
     """beta | b (all of it, or only what no group coefficient is centred on)."""
     arrow, border = target.arrow, target.border
@@ -269,7 +269,7 @@ def draw_fixed(target: Target, state: State, w: float, skip_counterparts: bool, 
         state.rest[at + int(use[r])] += v[r]
 
 
-@kernel
+@kernel(inner=True)
 def translate(
     f: int,
     p: int,
@@ -329,7 +329,7 @@ def translate(
     return d
 
 
-@kernel(inline=True)
+@kernel(inner=True)
 def draw_centres(target: Target, state: State, rng: np.random.Generator) -> None:
     """beta | beta + b for each factor in turn: no row, no sum over rows."""
     border = target.border
@@ -367,7 +367,7 @@ def draw_centres(target: Target, state: State, rng: np.random.Generator) -> None
                     state.rest[first + j * p + i] -= d[i]
 
 
-@kernel(inline=True)
+@kernel(inner=True)
 def scatter_of(target: Target, state: State, r: int, out: Array) -> None:
     """out <- Σ_j b_j b_j' of block r."""
     blocks = target.blocks
@@ -386,7 +386,7 @@ def scatter_of(target: Target, state: State, r: int, out: Array) -> None:
             out[k, i] = t
 
 
-@kernel(inline=True)
+@kernel(inner=True)
 def draw_whitened(target: Target, state: State, w: float, rng: np.random.Generator) -> None:
     """Each factor L with z_j = L⁻¹ b_j held: the likelihood is quadratic in the elements of L."""
     blocks, arrow = target.blocks, target.arrow
@@ -461,7 +461,7 @@ def draw_whitened(target: Target, state: State, w: float, rng: np.random.Generat
                     state.rest[at + i] = t
 
 
-@kernel(inline=True)
+@kernel(inner=True)
 def draw_sigma(target: Target, state: State, squares: Array, rng: np.random.Generator) -> None:
     """Each residual sd given its sum of squares."""
     residual_squares(target.cells, target.arrow, state.rest, state.b, squares)
@@ -523,7 +523,7 @@ def run_scans(
     return beta.shape[0]
 
 
-@kernel(inline=True)
+@kernel(inner=True)
 def record(target: Target, state: State, i: int, beta: Array, b: Array, L: Array, sigma: Array) -> None:
     """Write the state as draw i."""
     at = target.border.fixed

@@ -174,7 +174,7 @@ def draw(arrow: Arrow, factor: Factor, rest: Array, b: Array, known: int, rng: n
         solve_lower_transposed(L[j], b[j], p)
 
 
-@kernel
+@kernel(inner=True)
 def trailing_marginal(factor: Factor, known: int, precision: Array, linear: Array) -> None:
     """Precision and linear term of the last ``known`` numbers of the rest, all else integrated out."""
     free = factor.v.shape[0] - known
