@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from bayou import rows
 from bayou.families import (
     Bernoulli,
     Family,
@@ -20,6 +19,7 @@ from bayou.families import (
     Gaussian,
     NegativeBinomial,
     Poisson,
+    rows,
 )
 from bayou.jit import borrow, kernel
 
@@ -33,18 +33,14 @@ FAMILIES: list[Family] = [
 
 
 @kernel
-def groups_of(
-    size: int, code: int, y: Any, one: Any, eta: Any, gradient: Any, curvature: Any, work: Any
-) -> float:
+def groups_of(size: int, code: int, y: Any, one: Any, eta: Any, gradient: Any, curvature: Any, work: Any) -> float:
     """Visit all rows in groups of `size`, as a sampler does."""
     y, one, eta = borrow(y), borrow(one), borrow(eta)
     gradient, curvature, work = borrow(gradient), borrow(curvature), borrow(work)
     total = 0.0
     for a in range(0, len(y) - size + 1, size):
         b = a + size
-        total += rows.row_terms(
-            code, y[a:b], one[a:b], one[a:b], eta[a:b], 1.0, gradient[a:b], curvature[a:b], work
-        )
+        total += rows.row_terms(code, y[a:b], one[a:b], one[a:b], eta[a:b], 1.0, gradient[a:b], curvature[a:b], work)
     return total
 
 
@@ -65,9 +61,7 @@ def measure(family: Family, n: int = ROWS, repeats: int = REPEATS) -> tuple[floa
     y = family.sample(rng, eta, 2.0)
     gradient, curvature, work = np.empty(n), np.empty(n), np.empty(rows.LANES)
     code = family.code
-    terms = least_seconds(
-        lambda: rows.row_terms(code, y, one, one, eta, 2.0, gradient, curvature, work), repeats
-    )
+    terms = least_seconds(lambda: rows.row_terms(code, y, one, one, eta, 2.0, gradient, curvature, work), repeats)
     density = least_seconds(lambda: rows.row_log_density(code, y, one, one, eta, 2.0, work), repeats)
     return terms / n * 1e9, density / n * 1e9
 
@@ -88,9 +82,7 @@ def main() -> None:
     for family in (Poisson(), Bernoulli()):
         y = family.sample(rng, eta)
         for size in (1, 2, 5, 20):
-            seconds = least_seconds(
-                lambda y=y, c=family.code, k=size: groups_of(k, c, y, one, eta, *scratch), 50
-            )
+            seconds = least_seconds(lambda y=y, c=family.code, k=size: groups_of(k, c, y, one, eta, *scratch), 50)
             print(f"{str(family):32s} {seconds / (n // size) * 1e9:9.0f}   ns a call, groups of {size} rows")
 
 

@@ -130,9 +130,7 @@ def model(
     return SimpleNamespace(design=design, family=kind, bound=bound, text=f"y ~ x + (1 + x | {factor})")
 
 
-def posterior(
-    of: SimpleNamespace | None = None, chains: int = 4, draws: int = 500, seed: int = 2
-) -> Posterior:
+def posterior(of: SimpleNamespace | None = None, chains: int = 4, draws: int = 500, seed: int = 2) -> Posterior:
     """Independent draws about plausible values."""
     of = model() if of is None else of
     rng = np.random.default_rng(seed)

@@ -73,9 +73,7 @@ def test_default_blocks_lines_and_round_trip():
     (block,) = bound.blocks
     assert (block.kind, block.df, block.columns) == ("huang_wand", 2.0, (0, 1))
     np.testing.assert_allclose(block.A, [2.5 * S, 2.5 * S / np.std(X, ddof=1)])
-    assert bound.lines[0].startswith("beta[Intercept] ~ Normal(") and bound.lines[0].endswith(
-        "at centred columns"
-    )
+    assert bound.lines[0].startswith("beta[Intercept] ~ Normal(") and bound.lines[0].endswith("at centred columns")
     assert any(line.startswith("Sigma_g ~ HuangWand(2, [") for line in bound.lines)
     assert bound.lines[-1] == f"sigma ~ HalfT(3, {2.5 * S:.4g})"
     assert bound.notes == ()
@@ -252,9 +250,7 @@ def test_keys_without_a_parameter():
         bind({"sigma": bp.HalfT(2, 1)}, known)
     assert not any(line.startswith("sigma") for line in bind(None, known).lines)
     uncorrelated = slope_design(blocks=((0,), (1,)))
-    assert bind({"cor": bp.LKJ(2)}, uncorrelated).notes == (
-        "The prior of cor acts on nothing in this model.",
-    )
+    assert bind({"cor": bp.LKJ(2)}, uncorrelated).notes == ("The prior of cor acts on nothing in this model.",)
     with pytest.raises(PriorError, match="cor_g"):
         bind({"cor_g": bp.LKJ(2)}, uncorrelated)
 

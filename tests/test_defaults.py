@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bayou import defaults
+from bayou.binding import defaults
 from standin_designs import design, grouping
 
 RNG = np.random.default_rng(11)
@@ -12,9 +12,7 @@ Y = 100.0 + 30.0 * RNG.standard_normal(40)
 
 
 def test_gaussian_numbers():
-    built = design(
-        Y, {"Intercept": 1.0, "x": X}, [grouping("g", np.arange(40) % 4, {"Intercept": 1.0, "x": X})]
-    )
+    built = design(Y, {"Intercept": 1.0, "x": X}, [grouping("g", np.arange(40) % 4, {"Intercept": 1.0, "x": X})])
     s = np.std(Y, ddof=1)
     found = defaults.coefficient_defaults(built)
     np.testing.assert_allclose(found.mean, [Y.mean(), 0.0])
@@ -78,9 +76,7 @@ def test_degenerate_columns_get_finite_scales():
     )
     found = defaults.coefficient_defaults(built)
     np.testing.assert_allclose(found.sd, 2.5 * 7.0 / np.array([1.0, 1.0, 3.0]))
-    np.testing.assert_allclose(
-        defaults.group_scales(built, built.groupings[0]), 2.5 * 7.0 / np.array([4.0, 1.0])
-    )
+    np.testing.assert_allclose(defaults.group_scales(built, built.groupings[0]), 2.5 * 7.0 / np.array([4.0, 1.0]))
     single = design([0.0], {"Intercept": 1.0, "x": 2.0})
     np.testing.assert_allclose(defaults.coefficient_defaults(single).sd, [2.5, 1.25])
 

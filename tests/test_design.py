@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from bayou import families
 from bayou.design import build
+from bayou.design.frames import read
 from bayou.errors import DataError, FormulaError, Unsupported
-from bayou.frames import read
 from trial_table import trial_table
 
 gaussian = families.get("gaussian")
@@ -92,9 +92,7 @@ class TestFixedPart:
             "round(x)": np.round(x),
         }
         for text, expected in cases.items():
-            np.testing.assert_allclose(
-                build(f"y ~ 0 + {text}", table, gaussian).X[:, 0], expected, rtol=1e-15
-            )
+            np.testing.assert_allclose(build(f"y ~ 0 + {text}", table, gaussian).X[:, 0], expected, rtol=1e-15)
 
     def test_interaction_columns(self, table):
         design = build("y ~ x * arm", table, gaussian)

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 import bayou
-from bayou.convergence import effective_size
 from bayou.engines import Gibbs, Metropolis
+from bayou.posterior.convergence import effective_size
 from bayou.priors import (
     Flat,
     FlatSD,

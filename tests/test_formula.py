@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from bayou.errors import FormulaError, UnsafeFormula
 from bayou.formula import known_functions, parse
-from bayou.syntax import parse_expression
-from bayou.terms import expand, summands, write
-from bayou.tree import Call, Chain, Constant, Items, Name, Unary, unparse
+from bayou.formula.syntax import parse_expression
+from bayou.formula.terms import expand, summands, write
+from bayou.formula.tree import Call, Chain, Constant, Items, Name, Unary, unparse
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from bayou.design.frames import Frame, read
 from bayou.errors import DataError, FileError
-from bayou.frames import Frame, read
 
 columns = {
     "whole": [3, None, 2**62 + 1],
@@ -48,9 +48,7 @@ def polars_table():
 doors = {
     "dict": lambda: columns,
     "pandas": pandas_table,
-    "pandas objects": lambda: pd.DataFrame(
-        columns | {n: pd.Series(columns[n], dtype=object) for n in levels}
-    ),
+    "pandas objects": lambda: pd.DataFrame(columns | {n: pd.Series(columns[n], dtype=object) for n in levels}),
     "pandas on arrow": lambda: polars_table().to_pandas(use_pyarrow_extension_array=True),
     "polars": polars_table,
     "polars lazy": lambda: polars_table().lazy(),
@@ -142,9 +140,7 @@ def test_raw_columns_are_copies_that_read_back():
 
 
 def test_take_and_with_column():
-    frame = (
-        read({"x": [1, 2, 3]}).with_column("w", np.array([4.0, 5.0, 6.0])).take(np.array([True, False, True]))
-    )
+    frame = read({"x": [1, 2, 3]}).with_column("w", np.array([4.0, 5.0, 6.0])).take(np.array([True, False, True]))
     assert frame.n == 2
     np.testing.assert_array_equal(frame["w"].numbers(), [4.0, 6.0])
 

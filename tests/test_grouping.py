@@ -6,8 +6,8 @@ import pytest
 
 from bayou import families
 from bayou.design import build
+from bayou.design.frames import read
 from bayou.errors import DataError, FormulaError
-from bayou.frames import read
 from trial_table import trial_table
 
 gaussian = families.get("gaussian")
@@ -81,7 +81,5 @@ class TestGroupings:
     def test_implicit_nesting_is_noted(self):
         rows = [(b, c) for b in "ABCD" for c in (1, 2, 3) for _ in range(2)]
         data = {"y": np.arange(24.0), "batch": [b for b, _ in rows], "cask": [c for _, c in rows]}
-        assert any(
-            "(1 | batch/cask)" in note for note in build("y ~ (1|batch) + (1|cask)", data, gaussian).notes
-        )
+        assert any("(1 | batch/cask)" in note for note in build("y ~ (1|batch) + (1|cask)", data, gaussian).notes)
         assert not build("y ~ (1|batch/cask)", data, gaussian).notes

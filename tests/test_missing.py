@@ -84,9 +84,7 @@ class TestFaults:
     def test_mixed_types(self, table):
         mixed = table.x.astype(object)
         mixed[3] = "3,5"
-        with pytest.raises(
-            DataError, match=r"`x` mixes types: float \(23\), str \(1\); the str values stand in 1"
-        ):
+        with pytest.raises(DataError, match=r"`x` mixes types: float \(23\), str \(1\); the str values stand in 1"):
             build("y ~ x", table.assign(x=mixed), gaussian)
 
     @pytest.mark.parametrize("term", ["rw1(t)", "s(x)", "icar(g, graph=W)", "(1 | g, covariance=A)"])

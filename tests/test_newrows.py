@@ -21,10 +21,7 @@ def table() -> pd.DataFrame:
 
 
 class TestRebuild:
-    formula = (
-        "proportion(count, trials) ~ poly(x, 2) * arm + center(z, by=g) + offset(log(e)) "
-        "+ (x | g) + (1 | g:h)"
-    )
+    formula = "proportion(count, trials) ~ poly(x, 2) * arm + center(z, by=g) + offset(log(e)) + (x | g) + (1 | g:h)"
 
     @pytest.fixture
     def design(self, table):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bayou.derived import evaluate, residuals, variance_shares
 from bayou.errors import BayouError, DataError, FormulaError, UnsafeFormula, Unsupported
-from bayou.loo import LogLikelihood, loo
-from bayou.posterior import coordinate, estimated_pairs, factor_names, file_name
+from bayou.posterior.posterior import coordinate, estimated_pairs, factor_names, file_name
+from bayou.predict.derived import evaluate, residuals, variance_shares
+from bayou.predict.loo import LogLikelihood, loo
 from standins import Grouping, model, posterior
 
 
@@ -101,10 +101,7 @@ def test_log_likelihood_is_computed_when_read_and_only_then(monkeypatch) -> None
     one = pointwise.isel(row=5, chain=1).values
     assert len(read) == 1 and read[0].stop - read[0].start == 1
     design, draws = result.model.design, result.draws
-    eta = (
-        draws["beta"] @ design.X[5]
-        + draws["b_clinic"][:, :, design.groupings[0].codes[5]] @ design.groupings[0].Z[5]
-    )
+    eta = draws["beta"] @ design.X[5] + draws["b_clinic"][:, :, design.groupings[0].codes[5]] @ design.groupings[0].Z[5]
     np.testing.assert_allclose(one, result.model.family.log_density(design.y[5], eta)[1])
     np.testing.assert_allclose(pointwise.isel(row=[5, 3]).values[..., 0][1], one)
     whole = pointwise.values
@@ -114,7 +111,7 @@ def test_log_likelihood_is_computed_when_read_and_only_then(monkeypatch) -> None
 def test_loo_is_that_of_arviz_and_blocks_do_not_change_it(monkeypatch) -> None:
     import arviz_stats
 
-    from bayou import linear
+    from bayou.predict import linear
 
     result = posterior(draws=250)
     result.draws["b_clinic"] *= 0.2
@@ -228,9 +225,7 @@ def test_residuals_of_a_right_model_are_standard(family: str) -> None:
     rng = np.random.default_rng(8)
     design = of.design
     b = 0.4 * rng.normal(size=(20, 1))
-    design.y = of.family.sample(
-        rng, 0.5 + 0.3 * design.X[:, 1] + b[design.groupings[0].codes, 0], 0.7, design.trials
-    )
+    design.y = of.family.sample(rng, 0.5 + 0.3 * design.X[:, 1] + b[design.groupings[0].codes, 0], 0.7, design.trials)
     result.draws["beta"][:] = (0.5, 0.3)
     result.draws["b_clinic"][:] = b
     if of.family.dispersion:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bayou import families, linear
+from bayou import families
 from bayou.errors import DataError, Unsupported
-from bayou.predict import integrated_mean, predict
+from bayou.predict import integrated_mean, linear, predict
 from standins import model, posterior
 
 NEW = {"x": [0.0, 1.0, 2.0, -1.0], "clinic": ["level 2", "nowhere", "nowhere", None]}
@@ -37,9 +37,7 @@ def test_summary_is_that_of_the_draws_in_row_order(result) -> None:
     assert list(frame.index) == ["b", "a"]
     np.testing.assert_allclose(frame["mean"], draws.mean(axis=0))
     np.testing.assert_allclose(frame["sd"], draws.std(axis=0, ddof=1))
-    np.testing.assert_allclose(
-        frame[["lower", "median", "upper"]].T, np.quantile(draws, (0.1, 0.5, 0.9), axis=0)
-    )
+    np.testing.assert_allclose(frame[["lower", "median", "upper"]].T, np.quantile(draws, (0.1, 0.5, 0.9), axis=0))
 
 
 def test_without_data_the_fitted_rows_are_predicted(result) -> None:
@@ -103,9 +101,7 @@ def test_integrated_mean_against_quadrature(family: str, link: str, sd: float) -
         def integrand(z: float, centre: float = centre) -> float:
             return float(kind.mean(centre + sd * z)) * np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
 
-        exact = quad(
-            integrand, -12, 22, limit=400, points=[-centre / sd, 0.0, sd], epsabs=1e-13, epsrel=1e-12
-        )[0]
+        exact = quad(integrand, -12, 22, limit=400, points=[-centre / sd, 0.0, sd], epsabs=1e-13, epsrel=1e-12)[0]
         assert value == pytest.approx(exact, rel=1e-8, abs=1e-12)
 
 
@@ -115,8 +111,7 @@ def test_marginal_mean_is_the_average_over_new_groups(result) -> None:
     marginal = predict(result, {"x": [0.0], "clinic": ["new"]}, groups="marginal", draws=True).values[..., 0]
     np.testing.assert_allclose(many.mean(axis=2).mean(), marginal.mean(), rtol=0.01)
     assert (
-        marginal
-        > predict(result, {"x": [0.0], "clinic": ["new"]}, groups="population", draws=True).values[..., 0]
+        marginal > predict(result, {"x": [0.0], "clinic": ["new"]}, groups="population", draws=True).values[..., 0]
     ).all()
 
 

@@ -85,9 +85,7 @@ def test_kernel_agrees_with_the_class_up_to_a_constant(prior):
         assert prior_log_density(prior.code, *prior.parameters, -0.5) == -np.inf
 
 
-@pytest.mark.parametrize(
-    "prior", [bp.Normal(1, 2), bp.StudentT(4, 1, 2), bp.Uniform(-20, 20), bp.Flat()], ids=str
-)
+@pytest.mark.parametrize("prior", [bp.Normal(1, 2), bp.StudentT(4, 1, 2), bp.Uniform(-20, 20), bp.Flat()], ids=str)
 def test_kernel_agrees_for_coefficients(prior):
     x = np.linspace(-3, 4, 9)
     kernel = np.array([prior_log_density(prior.code, *prior.parameters, v) for v in x])
@@ -241,10 +239,7 @@ def test_huang_wand_density_against_the_hierarchy(p):
     draws = prior.draw(rng, 20_000)
     sds, cor = split(draws)
     for k in range(p):
-        assert (
-            stats.kstest(sds[:4000, k], lambda q, k=k: 2 * stats.t(df, scale=scales[k]).cdf(q) - 1).pvalue
-            > 1e-3
-        )
+        assert stats.kstest(sds[:4000, k], lambda q, k=k: 2 * stats.t(df, scale=scales[k]).cdf(q) - 1).pvalue > 1e-3
     if p > 1:
         assert stats.kstest(cor[:4000, 0, 1], stats.uniform(-1, 2).cdf).pvalue > 1e-3
     else:

@@ -7,8 +7,8 @@ import pytest
 
 import bayou.priors as bp
 from bayou.binding import bind
+from bayou.binding.recession import recession
 from bayou.errors import ImproperPosterior, PriorError
-from bayou.recession import recession
 from standin_designs import design, grouping
 
 RNG = np.random.default_rng(13)
@@ -80,9 +80,7 @@ def test_rule_for_outcomes_of_binomials_and_counts():
     # Rows without trials or weight do not count.
     trials = np.where(codes == 3, 0.0, 1.0)
     with pytest.raises(ImproperPosterior, match="1 of 5 levels inform"):
-        bind(
-            {"sd": bp.FlatSD()}, design(y * trials, {"Intercept": 1.0}, one, family="binomial", trials=trials)
-        )
+        bind({"sd": bp.FlatSD()}, design(y * trials, {"Intercept": 1.0}, one, family="binomial", trials=trials))
 
 
 def test_rule_for_slopes_needs_full_rank_within_the_level():
@@ -91,9 +89,7 @@ def test_rule_for_slopes_needs_full_rank_within_the_level():
     y = RNG.standard_normal(12)
 
     def built(blocks, **fixed):
-        return design(
-            y, {"Intercept": 1.0, **fixed}, [grouping("g", codes, {"Intercept": 1.0, "x": x}, blocks)]
-        )
+        return design(y, {"Intercept": 1.0, **fixed}, [grouping("g", codes, {"Intercept": 1.0, "x": x}, blocks)])
 
     bind({"sd": bp.FlatSD()}, built(((0,), (1,))))
     with pytest.raises(ImproperPosterior, match=r"sd_g\[x\].*2 of 4 levels.*1 flat effects"):
@@ -168,9 +164,7 @@ def test_rank_deficient_fixed_effects():
         assert "twice, still" in note
     # One proper prior on the aliased columns is enough.
     bind({**FLAT, "beta[twice]": bp.Normal(0, 1), "beta[still]": bp.StudentT(3, 0, 1)}, built)
-    scaled = design(
-        RNG.standard_normal(n), {"Intercept": 1.0, "x": 1e-9 * x, "z": 1e9 * RNG.standard_normal(n)}
-    )
+    scaled = design(RNG.standard_normal(n), {"Intercept": 1.0, "x": 1e-9 * x, "z": 1e9 * RNG.standard_normal(n)})
     assert bind(FLAT, scaled).notes == ()
     near = design(RNG.standard_normal(n), {"Intercept": 1.0, "x": x, "y": x + 3e-9 * RNG.standard_normal(n)})
     assert "collinear" in bind(PROPER, near).notes[0]
@@ -195,9 +189,7 @@ def test_separation():
         bind(FLAT, built)
     for priors in (None, PROPER):
         assert "Separation: the combination of x" in bind(priors, built).notes[0]
-    quasi = design(
-        np.array([0.0, 0, 0, 1, 1, 1]), {"Intercept": 1.0, "x": [-1, 0, 0, 0, 1, 2]}, family="bernoulli"
-    )
+    quasi = design(np.array([0.0, 0, 0, 1, 1, 1]), {"Intercept": 1.0, "x": [-1, 0, 0, 0, 1, 2]}, family="bernoulli")
     with pytest.raises(ImproperPosterior, match="separates"):
         bind(FLAT, quasi)
     overlap = design(np.array([0.0, 1, 0, 1, 0, 1]), columns, family="bernoulli")
@@ -256,9 +248,7 @@ def test_fragile_but_proper_models_warn():
     assert bind(None, known).notes == ()
     bind({"sd": bp.FlatSD(), **FLAT}, known)
     codes = np.arange(8)
-    ones = design(
-        codes % 2, {"Intercept": 1.0}, [grouping("g", codes, {"Intercept": 1.0})], family="bernoulli"
-    )
+    ones = design(codes % 2, {"Intercept": 1.0}, [grouping("g", codes, {"Intercept": 1.0})], family="bernoulli")
     assert any("one 0/1 outcome" in note for note in bind(None, ones).notes)
     rows = design(codes % 3, {"Intercept": 1.0}, [grouping("g", codes, {"Intercept": 1.0})], family="poisson")
     assert bind(None, rows).notes == ()
@@ -271,11 +261,7 @@ def test_fragile_but_proper_models_warn():
     many = design(
         RNG.standard_normal(6),
         {"Intercept": 1.0},
-        [
-            grouping(
-                "g", np.repeat(np.arange(3), 2), {"Intercept": 1.0, "x": np.arange(6), "z": np.arange(6) ** 2}
-            )
-        ],
+        [grouping("g", np.repeat(np.arange(3), 2), {"Intercept": 1.0, "x": np.arange(6), "z": np.arange(6) ** 2})],
     )
     assert any("9 group coefficients for 6 rows" in note for note in bind(None, many).notes)
 

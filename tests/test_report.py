@@ -9,7 +9,7 @@ import pytest
 import bayou
 from bayou.errors import BayouError, DataError, Unsupported
 from bayou.fitting import Fit
-from bayou.report import _cell, describe_fit, describe_model, fit_html, model_html
+from bayou.fitting.report import _cell, describe_fit, describe_model, fit_html, model_html
 from standins import model, posterior
 
 

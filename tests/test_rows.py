@@ -7,9 +7,18 @@ import math
 import numpy as np
 import pytest
 
-from bayou import codes, elementary, rows
 from bayou._types import Array
-from bayou.families import Binomial, Family, Gamma, Gaussian, NegativeBinomial, Poisson
+from bayou.families import (
+    Binomial,
+    Family,
+    Gamma,
+    Gaussian,
+    NegativeBinomial,
+    Poisson,
+    codes,
+    elementary,
+    rows,
+)
 from bayou.jit import borrow, kernel
 
 FAMILIES = [
@@ -32,9 +41,7 @@ def outcomes(family: Family, n: int, seed: int = 1) -> tuple[Array, Array, Array
     return y, trials, rng.uniform(0.2, 2.0, n), eta + rng.normal(0.0, 0.5, n)
 
 
-def terms(
-    family: Family, y: Array, trials: Array, weights: Array, eta: Array, d: float
-) -> tuple[float, Array, Array]:
+def terms(family: Family, y: Array, trials: Array, weights: Array, eta: Array, d: float) -> tuple[float, Array, Array]:
     gradient, curvature = np.full(len(y), np.nan), np.full(len(y), np.nan)
     work = np.full(rows.LANES, np.nan)
     value = rows.row_terms(family.code, y, trials, weights, eta, d, gradient, curvature, work)
@@ -57,17 +64,13 @@ def test_terms_are_those_of_the_family(family: Family, n: int) -> None:
         np.testing.assert_allclose(got, want, rtol=2e-13, atol=1e-15 * magnitude.max())
     elsewhere = eta + np.sin(np.arange(n))
     moved, _, _ = terms(family, y, trials, weights, elsewhere, d)
-    step = family.log_density(y, elsewhere, d, trials, weights) - family.log_density(
-        y, eta, d, trials, weights
-    )
+    step = family.log_density(y, elsewhere, d, trials, weights) - family.log_density(y, eta, d, trials, weights)
     assert moved - value == pytest.approx(math.fsum(step), rel=1e-11, abs=1e-11 * n)
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=str)
 def test_far_tails_and_large_counts(family: Family) -> None:
-    eta = np.array(
-        [-700.0, -300.0, -40.0, -6.01, -5.99, -1e-9, 0.0, 0.3, 5.99, 6.01, 27.6, 45.0, 300.0, 700.0]
-    )
+    eta = np.array([-700.0, -300.0, -40.0, -6.01, -5.99, -1e-9, 0.0, 0.3, 5.99, 6.01, 27.6, 45.0, 300.0, 700.0])
     one = np.ones_like(eta)
     cases = [(0.0, 0.0), (0.0, 1.0), (1.0, 1.0), (2.0, 5.0), (5e11, 1e12), (1e12, 1e12)]
     if family.name == "gaussian":
@@ -79,9 +82,7 @@ def test_far_tails_and_large_counts(family: Family) -> None:
             y, trials = outcome * one, count * one
             _, gradient, curvature = terms(family, y, trials, one, eta, dispersion)
             want = family.gradient(y, eta, dispersion, trials), family.curvature(y, eta, dispersion, trials)
-            np.testing.assert_allclose(
-                gradient, want[0], rtol=1e-12, atol=1e-15 * max(outcome, count, 1e-285)
-            )
+            np.testing.assert_allclose(gradient, want[0], rtol=1e-12, atol=1e-15 * max(outcome, count, 1e-285))
             np.testing.assert_allclose(curvature, want[1], rtol=1e-12, atol=1e-300)
             each_row = [slice(i, i + 1) for i in range(len(eta))]
             at = np.array([terms(family, y[i], trials[i], one[i], eta[i], dispersion)[0] for i in each_row])
@@ -99,9 +100,7 @@ def test_dispersion_ratios_are_those_of_the_density(family: Family) -> None:
     weights[3] = 0.0
     if family.name == "negative_binomial":
         y[:3] = [15.0, 16.0, 1e6]
-    values = (
-        [1e-3, 0.4, 1.0, 15.9, 16.1, 300.0, 1e12] if family.dispersion in ("phi", "shape") else [0.3, 2.5]
-    )
+    values = [1e-3, 0.4, 1.0, 15.9, 16.1, 300.0, 1e12] if family.dispersion in ("phi", "shape") else [0.3, 2.5]
     full = [math.fsum(family.log_density(y, eta, d, trials, weights)) for d in values]
     kernels = [rows.row_dispersion(family.code, y, trials, weights, eta, d) for d in values]
     np.testing.assert_allclose(np.diff(kernels), np.diff(full), rtol=1e-10, atol=1e-8)
@@ -135,9 +134,7 @@ def test_a_nan_is_never_swallowed(family: Family) -> None:
             eta, y, one = np.zeros(n), np.full(n, outcome), np.ones(n)
             eta[n // 2] = np.nan
             gradient, curvature = np.empty(n), np.empty(n)
-            value = rows.row_terms(
-                family.code, y, one, one, eta, 1.0, gradient, curvature, np.empty(rows.LANES)
-            )
+            value = rows.row_terms(family.code, y, one, one, eta, 1.0, gradient, curvature, np.empty(rows.LANES))
             assert np.isnan(value)
             assert np.isnan(gradient[n // 2])
             assert np.isfinite(gradient[np.arange(n) != n // 2]).all()
@@ -180,9 +177,7 @@ def sum_by_group(
     total = 0.0
     for g in range(len(starts) - 1):
         a, b = starts[g], starts[g + 1]
-        total += rows.row_terms(
-            5, y[a:b], one[a:b], one[a:b], eta[a:b], 1.0, gradient[a:b], curvature[a:b], work
-        )
+        total += rows.row_terms(5, y[a:b], one[a:b], one[a:b], eta[a:b], 1.0, gradient[a:b], curvature[a:b], work)
     return total
 
 

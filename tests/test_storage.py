@@ -12,11 +12,10 @@ import pandas as pd
 import pytest
 
 import bayou
-from bayou import storage
 from bayou.errors import FileError
 from bayou.fitting import Fit, load
 from bayou.model import Model
-from bayou.posterior import Posterior
+from bayou.posterior import Posterior, storage
 from bayou.priors import HalfT, Normal, OfVariance, Uniform
 
 
@@ -79,13 +78,9 @@ def test_a_loaded_fit_is_the_fit(formula: str, frame: pd.DataFrame, tmp_path) ->
     for key, values in fit.result.draws.items():
         np.testing.assert_array_equal(again.result.draws[key], values)
     new = frame.iloc[[3, 1, 4]]
-    np.testing.assert_allclose(
-        again.predict(new, kind="outcome", seed=1), fit.predict(new, kind="outcome", seed=1)
-    )
+    np.testing.assert_allclose(again.predict(new, kind="outcome", seed=1), fit.predict(new, kind="outcome", seed=1))
     np.testing.assert_allclose(again.predict(), fit.predict())
-    np.testing.assert_array_equal(
-        again.posterior["log_likelihood"]["y"], fit.posterior["log_likelihood"]["y"]
-    )
+    np.testing.assert_array_equal(again.posterior["log_likelihood"]["y"], fit.posterior["log_likelihood"]["y"])
 
 
 def test_priors_weights_and_residual_sds_come_back_exactly(frame: pd.DataFrame, tmp_path) -> None:
@@ -102,9 +97,7 @@ def test_priors_weights_and_residual_sds_come_back_exactly(frame: pd.DataFrame, 
     assert list(again.design.sigma_levels) == list(model.design.sigma_levels) == ["b", "a"]
 
 
-@pytest.mark.parametrize(
-    ("family", "link"), [("binomial", "probit"), ("negative_binomial", "log"), ("gamma", "log")]
-)
+@pytest.mark.parametrize(("family", "link"), [("binomial", "probit"), ("negative_binomial", "log"), ("gamma", "log")])
 def test_families_and_links_come_back(family: str, link: str, tmp_path) -> None:
     rng = np.random.default_rng(0)
     data = {"k": rng.integers(1, 5, 30), "n": np.full(30, 6), "g": np.arange(30) % 5}

@@ -57,9 +57,7 @@ class TestTransforms:
         new = design.rebuild({"x": [1.0, 1.0, 2.0, 4.0], "g": ["a", "new", "new", None]})
         known = table.x[table.g == "a"].mean()
         np.testing.assert_allclose(new.X[:, 1], [1.0 - known, -0.5, 0.5, 0.0])
-        at = build("y ~ center(x, by=g, at=2.5)", table, gaussian).rebuild(
-            {"x": [1.0, 1.0], "g": ["a", "new"]}
-        )
+        at = build("y ~ center(x, by=g, at=2.5)", table, gaussian).rebuild({"x": [1.0, 1.0], "g": ["a", "new"]})
         np.testing.assert_allclose(at.X[:, 1], [1.0 - known, -1.5])
         table["m"] = 0.0
         column = build("y ~ center(x, by=g, at=m)", table, gaussian)

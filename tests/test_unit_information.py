@@ -65,9 +65,7 @@ def test_unit_information_of_the_school_scores(shared):
     model = _model(y, Z, codes, "school", "gaussian", "identity")
     priors = bp.Priors.unit_information(model)
     np.testing.assert_allclose(priors["beta"].mean, [48.12945, 2.373533], rtol=1e-6)
-    np.testing.assert_allclose(
-        priors["Sigma_school"].scale, [[30.994456, 2.195044], [2.195044, 10.099561]], rtol=1e-6
-    )
+    np.testing.assert_allclose(priors["Sigma_school"].scale, [[30.994456, 2.195044], [2.195044, 10.099561]], rtol=1e-6)
     assert priors["sigma"].shape == 0.5
     assert priors["sigma"].rate == pytest.approx(0.5 * 75.90852, rel=1e-6)
     # Other fixed columns with the same span: the same prior of the linear predictor.

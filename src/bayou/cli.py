@@ -129,7 +129,7 @@ def predict(
     """
     import pandas as pd
 
-    from bayou import frames
+    from bayou.design import frames
 
     made = bayou.load(folder / "fit.nc" if folder.is_dir() else folder)
     rows = frames.read(data)

@@ -15,7 +15,7 @@ import numpy as np
 
 from bayou._types import Array
 from bayou.errors import DataError
-from bayou.words import did_you_mean
+from bayou.formula.words import did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bayou.errors import BayouError, FileError, Unsupported
-from bayou.words import did_you_mean
+from bayou.formula.words import did_you_mean
 
 if TYPE_CHECKING:
     from bayou.fitting import Fit

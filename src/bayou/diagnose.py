@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bayou._types import Array
-from bayou.convergence import effective_size, r_hat
+from bayou.posterior.convergence import effective_size, r_hat
 
 if TYPE_CHECKING:
     from bayou.posterior import Posterior
@@ -245,7 +245,6 @@ def _boundaries(posterior: Posterior) -> list[str]:
             chance = float((np.abs(posterior.values(place)) > 0.99).mean())
             if chance > 0.05:
                 notes.append(
-                    f"{row} may be ±1: P(|cor| > 0.99) = {chance:.2f}. Consider uncorrelated "
-                    "coefficients, (… || g)."
+                    f"{row} may be ±1: P(|cor| > 0.99) = {chance:.2f}. Consider uncorrelated coefficients, (… || g)."
                 )
     return notes

@@ -64,9 +64,7 @@ def kernel(function: F) -> F: ...
 def kernel(*, inline: bool = False, contract: bool = False, inner: bool = False) -> Callable[[F], F]: ...
 
 
-def kernel(
-    function: F | None = None, *, inline: bool = False, contract: bool = False, inner: bool = False
-) -> Any:
+def kernel(function: F | None = None, *, inline: bool = False, contract: bool = False, inner: bool = False) -> Any:
     """Compile a module-level function of arrays and scalars; it runs without the GIL.
 
     Parameters

@@ -261,6 +261,6 @@ class Model:
         return fit(self, engine=engine, seed=seed, **settings)
 
     def __repr__(self) -> str:
-        from bayou.report import describe_model
+        from bayou.fitting.report import describe_model
 
         return describe_model(self)

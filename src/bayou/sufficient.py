@@ -269,7 +269,9 @@ def sufficient(model: Model) -> Sufficient:
         pattern = Arrow(cells.A, cells.a, start, touch, cells.C, cells.D[0], cells.d[0])
     else:
         size = int(p * start[-1])
-        pattern = Arrow(np.zeros((J, p, p)), np.zeros((J, p)), start, touch, np.zeros(size), np.zeros((R, R)), np.zeros(R))
+        pattern = Arrow(
+            np.zeros((J, p, p)), np.zeros((J, p)), start, touch, np.zeros(size), np.zeros((R, R)), np.zeros(R)
+        )
     border = Border(
         first[:-1],
         np.array(levels, dtype=np.int64),

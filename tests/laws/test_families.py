@@ -314,9 +314,7 @@ IMPOSSIBLE = [
 
 
 @pytest.mark.parametrize(("family", "y", "trials", "message"), IMPOSSIBLE)
-def test_impossible_responses_are_refused(
-    family: Family, y: list[float], trials: float, message: str
-) -> None:
+def test_impossible_responses_are_refused(family: Family, y: list[float], trials: float, message: str) -> None:
     with pytest.raises(DataError, match=f"(?s){message}"):
         family.check(np.array(y), np.array(trials))
 

@@ -67,7 +67,7 @@ def tabulate(blocks: Sequence[BlockPrior]) -> BlockTable:
 
 @kernel
 def log_prior(blocks: BlockTable, r: int, L: Array, inverse: Array) -> float:
-    """log p(Sigma), Sigma = L L', up to a constant; ``inverse`` is scratch and left holding L⁻¹.
+    """Log p(Sigma), Sigma = L L', up to a constant; ``inverse`` is scratch and left holding L⁻¹.
 
     Densities with respect to the lower triangle of Sigma. Inverse-Wishart:
     −(df + p + 1)/2 log|Sigma| − tr(scale Sigma⁻¹)/2. Huang & Wand (2013, with the auxiliary scales
@@ -119,7 +119,7 @@ def trace_inverse(S: Array, inverse: Array, p: int) -> float:
 
 @kernel(inner=True)
 def coordinate_count(p: int) -> int:
-    """p roots of sds and p (p − 1)/2 partial correlations."""
+    """P roots of sds and p (p − 1)/2 partial correlations."""
     return p * (p + 1) // 2
 
 

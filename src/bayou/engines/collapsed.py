@@ -29,7 +29,7 @@ LOCAL = 0.1  # share of random-walk steps
 
 @kernel
 def log_marginal(target: Target, state: State, t: Array) -> float:
-    """log p(theta | y) up to a constant, in the coordinates t; ``state`` is left factorised at theta."""
+    """Log p(theta | y) up to a constant, in the coordinates t; ``state`` is left factorised at theta."""
     blocks = target.blocks
     total = 0.0
     at = 0

@@ -272,5 +272,3 @@ class SweepChain:
     def group_statistics(self) -> dict[str, Array]:
         """Nothing by group: every conditional is exact."""
         return {}
-
-

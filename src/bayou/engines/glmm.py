@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 
 from bayou._types import Array, Integers
-from bayou.codes import GAUSSIAN_IDENTITY, GAUSSIAN_LOG
 from bayou.effects.iid import BlockTable, log_prior
 from bayou.engines.moves import draw_block, draw_scale, precision_from_factors
 from bayou.engines.proposals import (
@@ -26,11 +25,12 @@ from bayou.engines.proposals import (
     group_random_walk,
 )
 from bayou.engines.sweep import translate
+from bayou.families.codes import GAUSSIAN_IDENTITY, GAUSSIAN_LOG
+from bayou.families.rows import row_dispersion, row_log_density, row_means
 from bayou.jit import borrow, kernel
 from bayou.linalg.schur import Border
 from bayou.linalg.small import cholesky, fill, invert_lower, product_with_transpose
 from bayou.priors.table import prior_log_density
-from bayou.rows import row_dispersion, row_log_density, row_means
 
 REFRESH = 64  # scans after which eta is computed afresh, against the drift of small increments
 EVERY = 4  # scans between updates of fixed effects that all have a random counterpart
@@ -188,7 +188,14 @@ def move_covariances(target: Target, state: State, rng: np.random.Generator) -> 
 
 @kernel(inner=True)
 def _try_linear(
-    target: Target, state: State, f: int, into: int, source: int, factor: float, log_ratio: float, rng: np.random.Generator
+    target: Target,
+    state: State,
+    f: int,
+    into: int,
+    source: int,
+    factor: float,
+    log_ratio: float,
+    rng: np.random.Generator,
 ) -> bool:
     """Propose b[into] += factor b[source] for all levels of factor f; accept on likelihood and ``log_ratio``."""
     rows = target.rows

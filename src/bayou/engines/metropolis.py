@@ -134,7 +134,9 @@ def glmm_target(model: Model, walk_tuned: bool = True) -> tuple[tuple[int, ...],
         start=np.concatenate(starts).astype(np.int64) if K else np.zeros(1, dtype=np.int64),
         at_Z=np.concatenate([[0], np.cumsum(sizes * n)[:-1]]).astype(np.int64) if K else np.zeros(0, dtype=np.int64),
         Z=np.ascontiguousarray(np.concatenate(Z)) if K else np.zeros(0),
-        at_b=np.concatenate([[0], np.cumsum(sizes * levels)[:-1]]).astype(np.int64) if K else np.zeros(0, dtype=np.int64),
+        at_b=np.concatenate([[0], np.cumsum(sizes * levels)[:-1]]).astype(np.int64)
+        if K
+        else np.zeros(0, dtype=np.int64),
         levels=levels,
         sizes=sizes,
         X=np.ascontiguousarray(working.X[master]),
@@ -277,5 +279,3 @@ def new_state(model: Model, target: Target, scale: float, spread: float) -> Stat
         work=np.zeros((7, m, m)),
         counter=np.zeros(1, dtype=np.int64),
     )
-
-

@@ -57,9 +57,7 @@ def conjugate_scale(code: int, parameters: Array) -> tuple[bool, float, float]:
 
 
 @kernel(inner=True)
-def _scale_target(
-    log_s: float, n: float, squares: float, h: float, m: float, code: int, parameters: Array
-) -> float:
+def _scale_target(log_s: float, n: float, squares: float, h: float, m: float, code: int, parameters: Array) -> float:
     """−n log s − squares/(2 s²) + h s − m s²/2 + log p(s) + log s, as a function of log s."""
     if not abs(log_s) < 300.0:
         return -math.inf
@@ -110,9 +108,7 @@ def slice_scale(
 
 
 @kernel(inner=True)
-def draw_scale(
-    s: float, n: float, squares: float, code: int, parameters: Array, rng: np.random.Generator
-) -> float:
+def draw_scale(s: float, n: float, squares: float, code: int, parameters: Array, rng: np.random.Generator) -> float:
     """Draw a standard deviation given n residuals of sum of squares ``squares``."""
     conjugate, a, b = conjugate_scale(code, parameters)
     if conjugate and a + 0.5 * n > 0.0:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bayou._types import Array, Integers
+from bayou.families.rows import row_log_density, row_terms
 from bayou.jit import kernel
 from bayou.linalg.schur import Border
 from bayou.linalg.small import (
@@ -26,7 +27,6 @@ from bayou.linalg.small import (
     solve_lower_transposed,
 )
 from bayou.priors.table import prior_log_density
-from bayou.rows import row_log_density, row_terms
 
 
 class Rows(NamedTuple):
@@ -94,7 +94,7 @@ def _normal_equations(
 
 @kernel(inner=True)
 def _quadratic(Q: Array, x: Array, p: int) -> float:
-    """x'Qx."""
+    """X'Qx."""
     t = 0.0
     for i in range(p):
         s = 0.5 * Q[i, i] * x[i]
@@ -236,7 +236,7 @@ def group_random_walk(
 
 @kernel(inner=True)
 def log_prior_fixed(border: Border, codes: Integers, parameters: Array, beta: Array) -> float:
-    """log p(beta) up to a constant."""
+    """Log p(beta) up to a constant."""
     P = beta.shape[0]
     total = 0.0
     for i in range(P):
@@ -251,7 +251,9 @@ def log_prior_fixed(border: Border, codes: Integers, parameters: Array, beta: Ar
 
 
 @kernel(inner=True)
-def _fixed_equations(X: Array, gradient: Array, curvature: Array, border: Border, beta: Array, H: Array, g: Array) -> bool:
+def _fixed_equations(
+    X: Array, gradient: Array, curvature: Array, border: Border, beta: Array, H: Array, g: Array
+) -> bool:
     """Like `_normal_equations` for the fixed effects; scratch beyond the first P rows of H is not touched."""
     n, P = X.shape
     for i in range(P):

@@ -118,9 +118,7 @@ def draw_coefficients_of_any_prior(target: Target, state: State, rng: np.random.
 
 
 @kernel(inner=True)
-def _slice_coefficient(
-    x: float, h: float, m: float, code: int, parameters: Array, rng: np.random.Generator
-) -> float:
+def _slice_coefficient(x: float, h: float, m: float, code: int, parameters: Array, rng: np.random.Generator) -> float:
     """Slice update of x with density exp(h x − m x²/2) p(x)."""
     a, b, c = parameters[0], parameters[1], parameters[2]
     level = h * x - 0.5 * m * x * x + prior_log_density(code, a, b, c, x) - rng.standard_exponential()
@@ -149,7 +147,7 @@ def _slice_coefficient(
 
 @kernel(inner=True)
 def draw_groups(target: Target, state: State, w: float, rng: np.random.Generator) -> None:
-    """b of every factor in turn, given everything else."""
+    """B of every factor in turn, given everything else."""
     arrow, border = target.arrow, target.border
     J, p = state.b.shape
     L, v = state.work[0], state.vectors[0]
@@ -194,7 +192,7 @@ def draw_groups(target: Target, state: State, w: float, rng: np.random.Generator
 
 @kernel(inner=True)
 def cross_products(target: Target, state: State, w: float) -> None:
-    """residual <- w (d − D rest − Σ_j C_j'b_j): the rest's columns times the current residuals."""
+    """Residual <- w (d − D rest − Σ_j C_j'b_j): the rest's columns times the current residuals."""
     arrow, out = target.arrow, state.residual
     J, p = state.b.shape
     R = out.shape[0]
@@ -217,7 +215,7 @@ def cross_products(target: Target, state: State, w: float) -> None:
 
 @kernel(inner=True)
 def draw_fixed(target: Target, state: State, w: float, skip_counterparts: bool, rng: np.random.Generator) -> None:
-    """beta | b (all of it, or only what no group coefficient is centred on)."""
+    """Beta | b (all of it, or only what no group coefficient is centred on)."""
     arrow, border = target.arrow, target.border
     P = border.precision.shape[0]
     if P == 0:
@@ -331,7 +329,7 @@ def translate(
 
 @kernel(inner=True)
 def draw_centres(target: Target, state: State, rng: np.random.Generator) -> None:
-    """beta | beta + b for each factor in turn: no row, no sum over rows."""
+    """Beta | beta + b for each factor in turn: no row, no sum over rows."""
     border = target.border
     P = border.precision.shape[0]
     at = border.fixed
@@ -369,7 +367,7 @@ def draw_centres(target: Target, state: State, rng: np.random.Generator) -> None
 
 @kernel(inner=True)
 def scatter_of(target: Target, state: State, r: int, out: Array) -> None:
-    """out <- Σ_j b_j b_j' of block r."""
+    """Out <- Σ_j b_j b_j' of block r."""
     blocks = target.blocks
     f, s, p = blocks.grouping[r], blocks.start[r], blocks.size[r]
     for i in range(p):

@@ -64,7 +64,7 @@ def cholesky_in_place(A: Array) -> bool:
 
 @kernel
 def solve_lower(L: Array, x: Array, p: int) -> None:
-    """x <- L⁻¹ x."""
+    """X <- L⁻¹ x."""
     for i in range(p):
         t = x[i]
         for k in range(i):
@@ -74,7 +74,7 @@ def solve_lower(L: Array, x: Array, p: int) -> None:
 
 @kernel
 def solve_lower_transposed(L: Array, x: Array, p: int) -> None:
-    """x <- L'⁻¹ x."""
+    """X <- L'⁻¹ x."""
     for i in range(p - 1, -1, -1):
         t = x[i] / L[i, i]
         x[i] = t
@@ -84,7 +84,7 @@ def solve_lower_transposed(L: Array, x: Array, p: int) -> None:
 
 @kernel
 def log_determinant(L: Array, p: int) -> float:
-    """log |L L'|."""
+    """Log |L L'|."""
     s = 0.0
     for i in range(p):
         s += math.log(L[i, i])
@@ -93,7 +93,7 @@ def log_determinant(L: Array, p: int) -> float:
 
 @kernel
 def invert_lower(L: Array, out: Array, p: int) -> None:
-    """out <- L⁻¹ (lower triangle; the rest of the leading block is set to zero)."""
+    """Out <- L⁻¹ (lower triangle; the rest of the leading block is set to zero)."""
     for j in range(p):
         for i in range(j):
             out[i, j] = 0.0
@@ -107,7 +107,7 @@ def invert_lower(L: Array, out: Array, p: int) -> None:
 
 @kernel
 def inverse_from_factor(L: Array, work: Array, out: Array, p: int) -> None:
-    """out <- (L L')⁻¹, with ``work`` left holding L⁻¹."""
+    """Out <- (L L')⁻¹, with ``work`` left holding L⁻¹."""
     invert_lower(L, work, p)
     for i in range(p):
         for j in range(i + 1):
@@ -120,7 +120,7 @@ def inverse_from_factor(L: Array, work: Array, out: Array, p: int) -> None:
 
 @kernel
 def product_with_transpose(L: Array, out: Array, p: int) -> None:
-    """out <- L L' for lower L."""
+    """Out <- L L' for lower L."""
     for i in range(p):
         for j in range(i + 1):
             t = 0.0

@@ -77,9 +77,7 @@ class Priors(Mapping[str, Prior]):
         if isinstance(priors, Priors):
             return priors
         if not isinstance(priors, Mapping) or not all(isinstance(key, str) for key in priors):
-            raise PriorError(
-                f"priors must be bayou.Priors(...) or a dict of names and priors, not {priors!r}."
-            )
+            raise PriorError(f"priors must be bayou.Priors(...) or a dict of names and priors, not {priors!r}.")
         made = cls(**priors)
         made._priors = {key: made._priors[key] for key in priors if key in made._priors}
         return made

@@ -1,0 +1,272 @@
+"""What a fit is: a model with its posterior, whose methods call the other rooms."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayou._types import Array
+from bayou.diagnose import Diagnostics, Verdict, examine, judge
+from bayou.errors import Unsupported
+from bayou.model import Model
+from bayou.posterior import Posterior, storage
+from bayou.posterior.summaries import described, draws_frame, effects_frame, probability, summary_frame
+from bayou.predict import Groups, Kind
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+    from bayou.plot import Plots
+    from bayou.predict.derived import ResidualKind
+
+__all__ = ["Fit"]
+
+
+class Fit:
+    """A model with its posterior; everything beyond the draws is computed at first use and kept.
+
+    Attributes
+    ----------
+    result
+        The `Posterior` with its draws.
+    model
+        The frozen `Model`.
+    """
+
+    def __init__(self, result: Posterior) -> None:
+        self.result = result
+        self.model: Model = result.model
+        self._summaries: dict[tuple[float, bool], pd.DataFrame] = {}
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that the engine took."""
+        return float(self.result.info.get("seconds", np.nan))
+
+    # ---- estimates -------------------------------------------------------------------------
+
+    def summary(self, interval: float = 0.95, groups: bool = False) -> pd.DataFrame:
+        """Return one row per parameter.
+
+        Parameters
+        ----------
+        interval
+            Probability between ``lower`` and ``upper``, equal tails.
+        groups
+            Add the coefficients of every group.
+
+        Returns
+        -------
+        pandas.DataFrame
+            mean, sd, lower, median, upper, r_hat, ess_bulk, ess_tail; rows ``beta[Intercept]`` first.
+        """
+        key = (probability(interval), bool(groups))
+        if key not in self._summaries:
+            self._summaries[key] = summary_frame(self.result, self._diagnostics, *key)
+        return self._summaries[key].copy()
+
+    @property
+    def fixed_effects(self) -> pd.DataFrame:
+        """The fixed effects, indexed by coefficient."""
+        frame = self.summary()
+        frame = frame[[str(name).startswith("beta[") for name in frame.index]]
+        return frame.set_axis(list(self.model.design.coefficients), axis=0).rename_axis("coefficient")
+
+    @property
+    def variance_components(self) -> pd.DataFrame:
+        """Group sds, correlations and the dispersion."""
+        frame = self.summary()
+        return frame[[not str(name).startswith("beta[") for name in frame.index]]
+
+    def random_effects(self, factor: str, interval: float = 0.95) -> pd.DataFrame:
+        """Return the coefficients of each level of a grouping factor.
+
+        Parameters
+        ----------
+        factor
+            Its name as in the formula, such as ``"clinic"`` or ``"a:b"``.
+        interval
+            Probability between ``lower`` and ``upper``.
+
+        Returns
+        -------
+        pandas.DataFrame
+            mean, sd, lower, median, upper, indexed by (level, coefficient).
+
+        Raises
+        ------
+        DataError
+            If the model has no such factor.
+        """
+        return effects_frame(self.result, factor, probability(interval))
+
+    def draws(self) -> pd.DataFrame:
+        """Return the draws of the summary rows as columns, indexed by (chain, draw)."""
+        return draws_frame(self.result)
+
+    def derive(self, expression: str) -> xr.DataArray:
+        """Compute an expression of summary rows at every draw.
+
+        Parameters
+        ----------
+        expression
+            Such as ``"sd_g[Intercept]**2 / (sd_g[Intercept]**2 + sigma**2)"``, or a comparison,
+            ``"beta[x] > 0"``, whose mean is its posterior probability.
+
+        Returns
+        -------
+        xarray.DataArray
+            Dims (chain, draw).
+
+        Raises
+        ------
+        FormulaError, UnsafeFormula
+            For a name that is no row of the summary; for anything that is not arithmetic.
+        """
+        from bayou.predict.derived import evaluate
+
+        return self._array(evaluate(self.result, expression), expression)
+
+    def icc(self) -> pd.DataFrame:
+        """Share of each factor in the variance that the fixed effects leave (link scale).
+
+        References
+        ----------
+        Nakagawa, Johnson & Schielzeth (2017), J. R. Soc. Interface 14: 20170213.
+        """
+        shares = dict(self._shares)
+        shares.pop("fixed")
+        total = np.sum(list(shares.values()), axis=0)
+        factors = [name for name in shares if name != "residual"]
+        draws = np.array([shares[name] / total for name in factors]).reshape(len(factors), len(total))
+        return described(factors, draws)
+
+    def r2(self) -> pd.DataFrame:
+        """Share of the variance explained (link scale): by fixed effects alone, and with the groups."""
+        shares = self._shares
+        total = np.sum(list(shares.values()), axis=0)
+        both = np.array([shares["fixed"] / total, 1.0 - shares["residual"] / total])
+        return described(["marginal", "conditional"], both)
+
+    @cached_property
+    def _shares(self) -> dict[str, Array]:
+        from bayou.predict.derived import variance_shares
+
+        return variance_shares(self.result)
+
+    def residuals(self, kind: ResidualKind = "response", seed: int | None = None) -> pd.Series[float]:
+        """Return the residuals of the fitted rows: "response", "pearson" or "quantile"."""
+        import pandas as pd
+
+        from bayou.predict.derived import residuals
+
+        return pd.Series(residuals(self.result, kind, seed), name=kind)
+
+    # ---- trust -----------------------------------------------------------------------------
+
+    @cached_property
+    def _diagnostics(self) -> Diagnostics:
+        return examine(self.result)
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """Whether the result can be used, in sentences: ``.ok``, ``.reasons``."""
+        return judge(self.result, self._diagnostics)
+
+    @property
+    def posterior(self) -> xr.DataTree:
+        """The draws as an xarray DataTree in ArviZ's scheme."""
+        return self.result.tree
+
+    @cached_property
+    def _loo(self) -> Any:
+        from bayou.predict.loo import loo
+
+        return loo(self.result)
+
+    def loo(self) -> Any:
+        """Pareto-smoothed leave-one-out cross-validation, an ``arviz_stats.ELPDData``."""
+        return self._loo
+
+    def _likelihood_only(self, what: str) -> Unsupported:
+        engine = self.result.info.get("engine", self.result.engine)
+        return Unsupported(
+            f"{what} belongs to engines that maximise or integrate the likelihood; this fit "
+            f"was sampled by {engine}. Compare fits with fit.loo()."
+        )
+
+    @property
+    def log_marginal(self) -> float:
+        """Log marginal likelihood, of engines that have it."""
+        raise self._likelihood_only("The log marginal likelihood")
+
+    @property
+    def log_likelihood(self) -> float:
+        """Maximised log likelihood, of likelihood engines."""
+        raise self._likelihood_only("The maximised log likelihood")
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion, of likelihood engines."""
+        raise self._likelihood_only("AIC")
+
+    @property
+    def bic(self) -> float:
+        """Schwarz's criterion, of likelihood engines."""
+        raise self._likelihood_only("BIC")
+
+    # ---- use -------------------------------------------------------------------------------
+
+    def predict(
+        self,
+        new_data: Any = None,
+        kind: Kind = "mean",
+        groups: Groups = "observed",
+        interval: float = 0.95,
+        draws: bool = False,
+        seed: int | None = None,
+    ) -> pd.DataFrame | xr.DataArray:
+        """Predict; see `bayou.predict.prediction` for the options."""
+        from bayou.predict import predict
+
+        return predict(self.result, new_data, kind, groups, interval, draws, seed)
+
+    @cached_property
+    def plot(self) -> Plots:
+        """The pictures: ``fit.plot.trace()``, ``.coefficients()``, ``.bands("x")`` and more."""
+        from bayou.plot import Plots
+
+        return Plots(self)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the fit to a netCDF file that `bayou.load` and ArviZ read; no pickle.
+
+        Raises
+        ------
+        FileError
+            If the file cannot be written.
+        """
+        return storage.save(self.result, path)
+
+    def __str__(self) -> str:
+        from bayou.fitting.report import describe_fit
+
+        return describe_fit(self)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from bayou.fitting.report import fit_html
+
+        return fit_html(self)
+
+    def _array(self, values: Array, name: str) -> xr.DataArray:
+        import xarray as xr
+
+        coords = {"chain": np.arange(values.shape[0]), "draw": np.arange(values.shape[1])}
+        return xr.DataArray(values, coords, ("chain", "draw"), name=name)

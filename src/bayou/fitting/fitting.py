@@ -1,0 +1,153 @@
+"""The face of the house: `fit`, `load`, and the `Fit` they return."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayou import engines
+from bayou.errors import DataError
+from bayou.fitting.fitted import Fit
+from bayou.model import Model
+from bayou.posterior import storage
+
+if TYPE_CHECKING:
+    from bayou.engines import Engine
+    from bayou.families import Family
+    from bayou.formula import Formula
+    from bayou.priors import Priors
+
+__all__ = ["Fit", "fit", "load"]
+
+
+def fit(
+    formula: str | Formula | Model,
+    data: Any = None,
+    family: str | Family = "gaussian",
+    priors: Priors | Mapping[str, Any] | None = None,
+    engine: str | Engine = "auto",
+    seed: int | None = None,
+    missing: str = "error",
+    weights: str | None = None,
+    sigma_by: str | None = None,
+    functions: Mapping[str, Callable[..., Any]] | None = None,
+    **settings: Any,
+) -> Fit:
+    """Fit a Bayesian (generalized) linear mixed model.
+
+    The model is y | x ~ Family(inverse link(offset + X beta + Σ Z_g b_g), dispersion) with
+    b_g ~ N(0, Sigma_g) for each grouping factor g.
+
+    Parameters
+    ----------
+    formula
+        Text as in ``"y ~ x + (1 + x | g)"``, a `Formula`, or a `Model` (then without data).
+    data
+        pandas, polars or pyarrow table, dict of columns, or a path to CSV or Parquet.
+    family
+        A name ("gaussian", "bernoulli", "binomial", "poisson", "negative_binomial", "gamma") or a family
+        from `bayou.families`.
+    priors
+        `bayou.Priors`, a dict with the same keys, or None for the defaults.
+    engine
+        A name ("gibbs", "metropolis", "auto") or an engine from `bayou.engines`.
+    seed
+        The same seed gives the same draws, for any number of threads.
+    missing
+        "error", or "drop" to drop and count rows with missing values.
+    weights, sigma_by
+        Names of columns: prior weights (Gaussian: variance sigma² / w); a factor with one residual
+        sd per level.
+    functions
+        Functions of one column that the formula may call, by name.
+    **settings
+        Settings of the engine, such as ``draws=2000, chains=4``.
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    FormulaError, DataError, PriorError, ImproperPosterior, Unsupported
+        Before any sampling, saying what is wrong and what to do.
+
+    Examples
+    --------
+    >>> import bayou
+    >>> clinic = bayou.datasets.load("clinic")
+    >>> fit = bayou.fit("proportion(favorable, patients) ~ treatment + (1 | clinic)", clinic,
+    ...                 family="binomial", seed=1, draws=500)
+    >>> list(fit.fixed_effects.index)
+    ['Intercept', 'treatment[drug]']
+    """
+    chosen = engines.get(engine, **settings)
+    model = _model(formula, data, family, priors, missing, weights, sigma_by, functions)
+    sequence = _seed_sequence(seed)
+    started = time.perf_counter()
+    result = chosen.run(model, np.random.default_rng(sequence))
+    result.info["seconds"] = time.perf_counter() - started
+    # without a seed the entropy is kept, so that this run too can be repeated
+    result.info["seed"] = int(sequence.entropy)  # type: ignore[arg-type]
+    return Fit(result)
+
+
+def _model(
+    formula: str | Formula | Model,
+    data: Any,
+    family: str | Family,
+    priors: Any,
+    missing: str,
+    weights: str | None,
+    sigma_by: str | None,
+    functions: Mapping[str, Callable[..., Any]] | None,
+) -> Model:
+    if not isinstance(formula, Model):
+        if data is None:
+            raise DataError("No data were given: bayou.fit(formula, data, ...).")
+        return Model(
+            formula,
+            data,
+            family,
+            priors,
+            weights=weights,
+            sigma_by=sigma_by,
+            missing=missing,
+            functions=functions,
+        )
+    if (family, missing) != ("gaussian", "error") or any(
+        x is not None for x in (data, priors, weights, sigma_by, functions)
+    ):
+        raise DataError(
+            "A Model is bound to its data, family and priors already: give bayou.fit(model, "
+            "engine=, seed=) alone, or the formula and data instead of the model."
+        )
+    return formula
+
+
+def _seed_sequence(seed: int | None) -> np.random.SeedSequence:
+    if seed is not None and (not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0):
+        raise DataError(f"seed={seed!r}: give a whole number of at least 0, or None.")
+    return np.random.SeedSequence(None if seed is None else int(seed))
+
+
+def load(path: str | os.PathLike[str], functions: Mapping[str, Callable[..., Any]] | None = None) -> Fit:
+    """Read a fit that `Fit.save` wrote; it predicts, summarises and prints like the original.
+
+    Parameters
+    ----------
+    path
+        The file.
+    functions
+        Functions of the caller that the formula uses; code is never stored.
+
+    Raises
+    ------
+    FileError
+        If there is no such file, or it is damaged, not bayou's, or from a newer version.
+    """
+    return Fit(storage.load(path, functions))

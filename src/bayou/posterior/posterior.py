@@ -1,0 +1,346 @@
+"""The one result: draws by name, the names that users see, and the tree that ArviZ reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayou._types import Array, Integers, Labels
+from bayou.errors import BayouError, Unsupported
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from bayou.model import Model
+
+__all__ = ["Posterior", "factor_names", "file_name"]
+
+RESERVED = ("chain", "draw", "coefficient", "beta")
+
+
+def factor_names(factors: Sequence[str], dispersion: str | None = None) -> dict[str, str]:
+    """Give each grouping factor the name under which its variables are printed.
+
+    That is its own name, unless a variable or dimension is called so already: a factor called
+    ``chain``, ``draw`` or ``coefficient`` (or ``sigma`` beside a residual sd) gets a trailing
+    underscore.
+
+    >>> factor_names(["clinic", "draw"])
+    {'clinic': 'clinic', 'draw': 'draw_'}
+    """
+    taken = {*RESERVED, *((dispersion,) if dispersion else ())}
+    names: dict[str, str] = {}
+    for factor in factors:
+        name = factor
+        while not taken.isdisjoint(_words(name)):
+            name += "_"
+        taken.update(_words(name))
+        names[factor] = name
+    return names
+
+
+def _words(name: str) -> set[str]:
+    """Every variable and dimension that a factor of this name brings along, as files name them."""
+    name = file_name(name)
+    dimensions = {name, f"{name}_coefficient", f"{name}_coefficient_bis"}
+    return dimensions | {f"{kind}_{name}" for kind in ("b", "sd", "cor")}
+
+
+def file_name(name: str) -> str:
+    """Replace what netCDF and DataTree forbid in names: slashes, control characters, outer blanks.
+
+    >>> file_name("b_year/month")
+    'b_year_month'
+    """
+    safe = "".join("_" if c == "/" or not c.isprintable() else c for c in name)
+    return safe.strip() if safe.strip(" .") else "_"
+
+
+def coordinate(labels: Labels) -> Labels:
+    """Return level labels as an array that xarray indexes and netCDF stores: numbers or text."""
+    values = list(labels)
+    if all(isinstance(v, (int, np.integer)) and not isinstance(v, (bool, np.bool_)) for v in values):
+        kinds = [
+            kind
+            for kind in (np.int64, np.uint64)
+            if all(np.iinfo(kind).min <= int(v) <= np.iinfo(kind).max for v in values)
+        ]
+        if kinds:
+            return np.array([int(v) for v in values], dtype=kinds[0])
+    if all(isinstance(v, (float, np.floating)) for v in values):
+        return np.array(values, dtype=np.float64)
+    return np.array([str(v) for v in values], dtype=object)
+
+
+@dataclass(eq=False)
+class Posterior:
+    """Draws from the posterior of a model, whichever engine made them.
+
+    Parameters
+    ----------
+    model
+        The frozen model that was fitted.
+    engine
+        The settings of the engine, as they are printed.
+    draws
+        Arrays that begin with (chain, draw): ``beta`` (…, P), the dispersion (…) or (…, L) with
+        ``sigma_by``, and for each grouping ``sd_g`` (…, p), ``cor_g`` (…, p, p) where coefficients
+        are correlated, ``b_g`` (…, J, p) where the engine kept them. Here ``g`` is the factor's
+        printed name (`names`). The engine that keeps only some draws of b gives those, their
+        numbers as ``info["effect_draws"]``, and running moments ``mean_b_g``, ``sd_within_b_g``
+        (chain, J, p), which are moved to `moments`.
+    statistics
+        Per draw, shape (chain, draw): log density, acceptance, divergences.
+    info
+        What can be said in JSON: seconds, seed, warmup, thin, messages (a list of sentences).
+    group_statistics
+        Per chain and level, e.g. ``acceptance_g`` (chain, J).
+    """
+
+    model: Model
+    engine: str
+    draws: dict[str, Array]
+    statistics: dict[str, Array] = field(default_factory=dict)
+    info: dict[str, Any] = field(default_factory=dict)
+    group_statistics: dict[str, Array] = field(default_factory=dict)
+    moments: dict[str, Array] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        arrays = {k: np.asarray(v, dtype=np.float64) for k, v in self.draws.items()}
+        self.moments |= {k: v for k, v in arrays.items() if k.startswith(("mean_b_", "sd_within_b_"))}
+        self.draws = {k: v for k, v in arrays.items() if k not in self.moments}
+        shapes = {v.shape[:2] for k, v in self.draws.items() if not k.startswith("b_")}
+        if len(shapes) != 1 or len(next(iter(shapes))) != 2:
+            raise BayouError(f"The draws must share their leading (chain, draw) shape; they have {shapes}.")
+
+    # ---- sizes and names -------------------------------------------------------------------
+
+    @property
+    def chains(self) -> int:
+        """Number of chains."""
+        return int(self._any.shape[0])
+
+    @property
+    def size(self) -> int:
+        """Number of draws kept per chain."""
+        return int(self._any.shape[1])
+
+    @property
+    def _any(self) -> Array:
+        return next(v for k, v in self.draws.items() if not k.startswith("b_"))
+
+    @property
+    def dispersion(self) -> str | None:
+        """Name of the dispersion if it was estimated: ``sigma``, ``phi`` or ``shape``."""
+        name = self.model.family.dispersion
+        return name if name in self.draws else None
+
+    @cached_property
+    def names(self) -> Mapping[str, str]:
+        """Printed name of each grouping factor."""
+        design = self.model.design
+        return factor_names([g.name for g in design.groupings], self.model.family.dispersion)
+
+    def flat(self, key: str) -> Array:
+        """Return the draws of one variable with the chains laid end to end, shape (S, …)."""
+        values = self.draws[key]
+        return values.reshape(-1, *values.shape[2:])
+
+    def group(self, kind: str, factor: str) -> Array | None:
+        """Return the draws of ``b``, ``sd`` or ``cor`` of a factor, or None where there are none."""
+        return self.draws.get(f"{kind}_{self.names[factor]}")
+
+    def effects(self, factor: str) -> Array:
+        """Return the draws of the group coefficients of a factor, shape (chain, draw, J, p).
+
+        Raises
+        ------
+        Unsupported
+            If the engine did not keep them.
+        """
+        draws = self.group("b", factor)
+        if draws is None:
+            raise Unsupported(
+                f"The draws of the group coefficients of {factor!r} were not kept, to save memory. "
+                "Fit again with keep_effects=True, or ask for groups='new', 'population' or 'marginal'."
+            )
+        return draws
+
+    def running_moments(self, factor: str) -> tuple[Array, Array] | None:
+        """Return means and sds (J, p) over all draws where not every draw of b was kept."""
+        name = self.names[factor]
+        if f"mean_b_{name}" not in self.moments:
+            return None
+        means, sds = self.moments[f"mean_b_{name}"], self.moments[f"sd_within_b_{name}"]
+        return means.mean(axis=0), np.sqrt(np.square(sds).mean(axis=0) + means.var(axis=0))
+
+    def place(self, key: str) -> str:
+        """Return the group of the tree in which a variable stands."""
+        if key in self.statistics or key in self.group_statistics:
+            return "sample_stats"
+        whole = key in self.draws and self.draws[key].shape[1] == self.size
+        return "posterior" if whole else "effects"
+
+    @cached_property
+    def effect_draws(self) -> Integers:
+        """Numbers of the draws (within a chain) whose group coefficients were kept."""
+        return np.asarray(self.info.get("effect_draws", np.arange(self.size)), dtype=np.int64)
+
+    # ---- one number at a time --------------------------------------------------------------
+
+    @cached_property
+    def rows(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Where each summary row lives: name -> (variable, index), in the order of the summary."""
+        design = self.model.design
+        rows: dict[str, tuple[str, tuple[int, ...]]] = {}
+        if "beta" in self.draws:
+            rows.update((f"beta[{c}]", ("beta", (k,))) for k, c in enumerate(design.coefficients))
+        for grouping in design.groupings:
+            name, columns = self.names[grouping.name], grouping.coefficients
+            key = f"sd_{name}"
+            if key in self.draws:
+                rows.update((f"sd_{name}[{c}]", (key, (k,))) for k, c in enumerate(columns))
+            key = f"cor_{name}"
+            if key in self.draws:
+                rows.update(
+                    (f"cor_{name}[{columns[i]},{columns[j]}]", (key, (j, i)))
+                    for i, j in estimated_pairs(grouping.blocks)
+                )
+        if self.dispersion:
+            rows.update(self._dispersion_rows(self.dispersion))
+        return rows
+
+    def _dispersion_rows(self, name: str) -> dict[str, tuple[str, tuple[int, ...]]]:
+        if self.draws[name].ndim == 2:
+            return {name: (name, ())}
+        levels = self.model.design.sigma_levels
+        return {f"{name}[{level}]": (name, (k,)) for k, level in enumerate(levels)}
+
+    def effect_rows(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Where each group coefficient lives: ``b_g[level,coefficient]``."""
+        return {
+            f"b_{self.names[g.name]}[{level},{c}]": (f"b_{self.names[g.name]}", (j, k))
+            for g in self.model.design.groupings
+            if self.group("b", g.name) is not None
+            for j, level in enumerate(g.levels)
+            for k, c in enumerate(g.coefficients)
+        }
+
+    def values(self, place: tuple[str, tuple[int, ...]]) -> Array:
+        """Return the draws of one row, shape (chain, draw)."""
+        key, index = place
+        place_in_array: tuple[Any, ...] = (slice(None), slice(None), *index)
+        return np.asarray(self.draws[key][place_in_array])
+
+    def matrix(self, rows: Mapping[str, tuple[str, tuple[int, ...]]] | None = None) -> Array:
+        """Return the draws of the summary rows, shape (rows, chain, draw)."""
+        places = list((self.rows if rows is None else rows).values())
+        return np.array([self.values(p) for p in places]).reshape(len(places), self.chains, -1)
+
+    # ---- the tree --------------------------------------------------------------------------
+
+    def datasets(self) -> dict[str, xr.Dataset]:
+        """Return the groups of ArviZ's scheme that exist in memory, by name."""
+        import xarray as xr
+
+        design = self.model.design
+        coords: dict[str, Any] = {
+            "chain": np.arange(self.chains),
+            "draw": np.arange(self.size),
+            "coefficient": np.array(design.coefficients, dtype=object),
+        }
+        dims: dict[str, tuple[str, ...]] = {"beta": ("coefficient",)}
+        for g in design.groupings:
+            printed = self.names[g.name]
+            name = file_name(printed)
+            coords[name] = coordinate(g.levels)
+            for dim in (f"{name}_coefficient", f"{name}_coefficient_bis"):
+                coords[dim] = np.array(g.coefficients, dtype=object)
+            own = (name, f"{name}_coefficient")
+            dims |= {
+                f"b_{printed}": own,
+                f"mean_b_{printed}": own,
+                f"sd_within_b_{printed}": own,
+                f"sd_{printed}": (f"{name}_coefficient",),
+                f"cor_{printed}": (f"{name}_coefficient", f"{name}_coefficient_bis"),
+                f"acceptance_{printed}": (name,),
+            }
+        if self.dispersion and self.draws[self.dispersion].ndim == 3:
+            dim = self._dispersion_dimension(coords)
+            coords[dim] = coordinate(design.sigma_levels)
+            dims[self.dispersion] = (dim,)
+
+        def dataset(arrays: Mapping[str, Array], lead: tuple[str, ...]) -> xr.Dataset:
+            variables: dict[str, Any] = {}
+            used: set[str] = set()
+            for key, values in arrays.items():
+                own = dims.get(key, tuple(f"{file_name(key)}_{k}" for k in range(values.ndim - len(lead))))
+                name = file_name(key)
+                attributes = {} if name == key else {"original_name": key}
+                variables[name] = (lead + own, values, attributes)
+                used.update(lead + own)
+            here = {d: coords[d] for d in coords if d in used}
+            if any(v.shape[1] != self.size for v in arrays.values() if "draw" in lead):
+                here["draw"] = self.effect_draws
+            return xr.Dataset(variables, here)
+
+        stored = {k: v for k, v in {**self.draws, **self.moments}.items() if v.size}
+        full = {k: v for k, v in stored.items() if self.place(k) == "posterior"}
+        statistics = dataset(self.statistics, ("chain", "draw"))
+        statistics = statistics.merge(dataset(self.group_statistics, ("chain",)))
+        rows = np.arange(design.n)
+        constants = {"trials": design.trials, "weights": design.weights, "offset": design.offset}
+        if design.standard_errors is not None:
+            constants["standard_errors"] = design.standard_errors
+        fixed = {"X": (("row", "coefficient"), design.X)} if design.coefficients else {}
+        part = {k: v for k, v in stored.items() if k in self.draws and k not in full}
+        effects = dataset(part, ("chain", "draw"))
+        effects = effects.merge(dataset({k: v for k, v in stored.items() if k in self.moments}, ("chain",)))
+        return {
+            **({"effects": effects} if part else {}),
+            "posterior": dataset(full, ("chain", "draw")),
+            "sample_stats": statistics,
+            "observed_data": xr.Dataset({"y": ("row", design.y, {"response": design.response_name})}, {"row": rows}),
+            "constant_data": xr.Dataset(
+                {**{k: ("row", v) for k, v in constants.items()}, **fixed},
+                {"row": rows, "coefficient": coords["coefficient"]},
+            ),
+        }
+
+    def _dispersion_dimension(self, coords: Mapping[str, Any]) -> str:
+        """Share the factor's dimension when its levels are the same, else take a new one."""
+        factor = str(self.model.design.sigma_by)
+        name = file_name(factor_names([factor])[factor])
+        while name in coords and not np.array_equal(coords[name], coordinate(self.model.design.sigma_levels)):
+            name += "_"
+        return name
+
+    @cached_property
+    def tree(self) -> xr.DataTree:
+        """The result as an xarray DataTree in ArviZ's scheme; ``log_likelihood`` is computed when read."""
+        import xarray as xr
+
+        from bayou.predict.loo import lazy_log_likelihood
+
+        groups = self.datasets() | {"log_likelihood": lazy_log_likelihood(self)}
+        tree = xr.DataTree.from_dict({f"/{name}": data for name, data in groups.items()})
+        tree.attrs.update(
+            inference_library="bayou",
+            engine=self.engine,
+            formula=self.model.text,
+            family=self.model.family.name,
+        )
+        return tree
+
+
+def estimated_pairs(blocks: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+    """Return the pairs of coefficients whose correlation is estimated: those within one block.
+
+    >>> estimated_pairs(((0, 1), (2,)))
+    [(0, 1)]
+    """
+    return [(i, j) for block in blocks for position, i in enumerate(block) for j in block[position + 1 :]]

@@ -1,0 +1,85 @@
+"""The draws of a posterior as pandas frames: summary rows, group coefficients, the draws themselves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayou._types import Array
+from bayou.errors import DataError
+from bayou.posterior.convergence import effective_size, r_hat
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bayou.diagnose import Diagnostics
+    from bayou.posterior.posterior import Posterior
+
+__all__ = ["described", "draws_frame", "effects_frame", "probability", "summary_frame"]
+
+
+def probability(interval: float) -> float:
+    """Return the probability of an interval, or refuse what is none."""
+    if not 0.0 < interval < 1.0:
+        raise DataError(f"interval={interval!r}: give a probability between 0 and 1, such as 0.95.")
+    return float(interval)
+
+
+def described(index: Any, draws: Array, interval: float = 0.95) -> pd.DataFrame:
+    """Return mean, sd and equal-tailed quantiles of draws of shape (rows, …)."""
+    import pandas as pd
+
+    flat = draws.reshape(len(draws), int(np.prod(draws.shape[1:])))
+    lower, median, upper = np.quantile(flat, (0.5 - interval / 2, 0.5, 0.5 + interval / 2), axis=1)
+    sd = flat.std(axis=1, ddof=1) if flat.shape[1] > 1 else np.zeros(len(flat))
+    columns = {"mean": flat.mean(axis=1), "sd": sd, "lower": lower, "median": median, "upper": upper}
+    return pd.DataFrame(columns, index)
+
+
+def summary_frame(posterior: Posterior, numbers: Diagnostics, interval: float, groups: bool) -> pd.DataFrame:
+    """Return one row per parameter with its diagnostics; with ``groups`` also those of b."""
+    import pandas as pd
+
+    frame = described(list(posterior.rows), posterior.matrix(), interval)
+    frame = frame.assign(r_hat=numbers.r_hat, ess_bulk=numbers.ess_bulk, ess_tail=numbers.ess_tail)
+    frames = [frame]
+    for factor, printed in posterior.names.items() if groups else ():
+        flat = _one_by_one(posterior.effects(factor))
+        names = [name for name, (key, _) in posterior.effect_rows().items() if key == f"b_{printed}"]
+        own = described(names, flat, interval)
+        tail = effective_size(flat, "tail")
+        frames.append(own.assign(r_hat=r_hat(flat), ess_bulk=effective_size(flat), ess_tail=tail))
+    return pd.concat(frames) if len(frames) > 1 else frame
+
+
+def effects_frame(posterior: Posterior, factor: str, interval: float) -> pd.DataFrame:
+    """Return the coefficients of each level of a factor, indexed by (level, coefficient)."""
+    import pandas as pd
+
+    groupings = {g.name: g for g in posterior.model.design.groupings}
+    if factor not in groupings:
+        known = ", ".join(map(repr, groupings)) or "none"
+        raise DataError(f"The model has no grouping factor {factor!r}; its factors: {known}.")
+    levels, coefficients = groupings[factor].levels, groupings[factor].coefficients
+    index = pd.MultiIndex.from_product([list(levels), list(coefficients)], names=["level", "coefficient"])
+    frame = described(index, _one_by_one(posterior.effects(factor)), interval)
+    moments = posterior.running_moments(factor)
+    if moments is not None:
+        frame["mean"], frame["sd"] = (m.ravel() for m in moments)
+    return frame
+
+
+def draws_frame(posterior: Posterior) -> pd.DataFrame:
+    """Return the draws of the summary rows as columns, indexed by (chain, draw)."""
+    import pandas as pd
+
+    ranges = [range(posterior.chains), range(posterior.size)]
+    index = pd.MultiIndex.from_product(ranges, names=["chain", "draw"])
+    matrix = posterior.matrix()
+    return pd.DataFrame(matrix.reshape(len(matrix), -1).T, index, list(posterior.rows))
+
+
+def _one_by_one(effects: Array) -> Array:
+    """Reshape (chain, draw, J, p) to (J p, chain, draw)."""
+    return np.moveaxis(effects, (0, 1), (2, 3)).reshape(-1, *effects.shape[:2])

@@ -1,0 +1,195 @@
+"""The linear predictor of given rows at the draws of a posterior, a block of rows at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayou._types import Array, Integers, Labels
+from bayou.errors import DataError
+
+if TYPE_CHECKING:
+    from bayou.design import Design
+    from bayou.posterior import Posterior
+
+__all__ = ["Rows", "Sample", "blocks", "new_rows", "require_memory", "training_rows"]
+
+BLOCK_NUMBERS = 4_000_000  # numbers in one (draws, rows) block: 32 MB
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What predictions need to know of n rows, seen before or not.
+
+    ``codes`` are -1 where a level is unseen or missing; ``absent`` are columns that are not there.
+    """
+
+    X: Array
+    offset: Array
+    trials: Array
+    weights: Array
+    standard_errors: Array | None
+    sigma_codes: Integers
+    codes: tuple[Integers, ...]
+    labels: tuple[Labels, ...]
+    Z: tuple[Array, ...]
+    index: Any
+    absent: tuple[str, ...] = ()
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return len(self.X)
+
+
+def training_rows(design: Design) -> Rows:
+    """Return the rows that the model was fitted to."""
+    groupings = design.groupings
+    return Rows(
+        design.X,
+        design.offset,
+        design.trials,
+        design.weights,
+        design.standard_errors,
+        design.sigma_codes,
+        tuple(g.codes for g in groupings),
+        tuple(g.codes for g in groupings),
+        tuple(g.Z for g in groupings),
+        design.index,
+    )
+
+
+def new_rows(design: Design, data: Any) -> Rows:
+    """Return the rows of new data, built with the means, knots and levels remembered by the design."""
+    new = design.rebuild(data)
+    return Rows(
+        new.X,
+        new.offset,
+        new.trials,
+        new.weights,
+        new.standard_errors,
+        new.sigma_codes,
+        tuple(new.codes),
+        tuple(new.labels),
+        tuple(new.Z),
+        new.index,
+        new.absent,
+    )
+
+
+def blocks(n: int, draws: int) -> Iterator[slice]:
+    """Cut n rows into blocks that hold at most `BLOCK_NUMBERS` numbers over all draws."""
+    size = max(1, BLOCK_NUMBERS // max(draws, 1))
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))
+
+
+def require_memory(numbers: int, what: str) -> None:
+    """Refuse an array of float64 that is larger than the memory that is free."""
+    try:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return
+    if 8 * numbers > free:
+        raise DataError(
+            f"{what} needs {8 * numbers / 2**30:.1f} GB, and {free / 2**30:.1f} GB of memory "
+            "are free. Take fewer rows at a time, or fewer draws."
+        )
+
+
+class Sample:
+    """The draws of a posterior laid end to end, S in all.
+
+    Parameters
+    ----------
+    posterior
+        The result of a fit.
+    effects
+        Whether the group coefficients are needed: then only the draws at which they were kept are
+        used, and `Unsupported` is raised if there are none.
+    """
+
+    def __init__(self, posterior: Posterior, effects: bool) -> None:
+        self.posterior = posterior
+        self.factors = [g.name for g in posterior.model.design.groupings]
+        self.b = [posterior.effects(name) for name in self.factors] if effects else []
+        self.draws = posterior.effect_draws if effects and self.factors else np.arange(posterior.size)
+        self.chains = posterior.chains
+        self.size = self.chains * len(self.draws)
+
+    def flat(self, values: Array) -> Array:
+        """Return draws (chain, draw, …) at the chosen draws as (S, …)."""
+        if values.shape[1] != len(self.draws):
+            values = values[:, self.draws]
+        return values.reshape(self.size, *values.shape[2:])
+
+    def fixed(self, rows: Rows, part: slice) -> Array:
+        """Return offset + X beta, shape (S, rows)."""
+        eta = np.empty((self.size, part.stop - part.start))
+        eta[:] = rows.offset[part]
+        if rows.X.shape[1]:
+            eta += self.flat(self.posterior.draws["beta"]) @ rows.X[part].T
+        return eta
+
+    def observed(self, rows: Rows, part: slice) -> Array:
+        """Return the sum of the groups' own terms, shape (S, rows)."""
+        total = np.zeros((self.size, part.stop - part.start))
+        for draws, codes, Z in zip(self.b, rows.codes, rows.Z, strict=True):
+            b = self.flat(draws)
+            for k in range(Z.shape[1]):
+                total += b[:, codes[part], k] * Z[part, k]
+        return total
+
+    def root(self, factor: str) -> Array:
+        """Return L with L L' = Sigma of a factor, shape (S, p, p)."""
+        sd, cor = self.posterior.group("sd", factor), self.posterior.group("cor", factor)
+        if sd is None:
+            raise DataError(f"This result has no covariance of {factor!r}.")
+        sds = self.flat(sd)
+        if cor is None:
+            return np.asarray(sds[:, :, None] * np.eye(sds.shape[1]))
+        return np.asarray(sds[:, :, None] * _roots(self.flat(cor)))
+
+    def spread(self, rows: Rows, part: slice) -> Array:
+        """Return the variance of the sum of group terms over groups, z' Sigma z, shape (S, rows)."""
+        total = np.zeros((self.size, part.stop - part.start))
+        for factor, Z in zip(self.factors, rows.Z, strict=True):
+            root = self.root(factor)
+            for k in range(root.shape[1]):
+                total += np.square(root[:, :, k] @ Z[part].T)
+        return total
+
+    def dispersion(self, rows: Rows, part: slice) -> Array | None:
+        """Return the dispersion, broadcasting to (S, rows); None in families without one."""
+        model = self.posterior.model
+        if model.family.dispersion is None:
+            return None
+        if model.design.standard_errors is not None:
+            if rows.standard_errors is None:
+                raise DataError(
+                    "Outcomes of a measured() response need the standard errors: add their "
+                    "column to the new data, or ask for kind='mean'."
+                )
+            return rows.standard_errors[None, part]
+        values = self.flat(self.posterior.draws[model.family.dispersion])
+        if values.ndim == 1:
+            return values[:, None]
+        codes = rows.sigma_codes[part]
+        if (codes < 0).any():
+            raise DataError(
+                f"Rows with an unseen level of {model.design.sigma_by!r} have no residual sd; ask for kind='mean'."
+            )
+        return np.asarray(values[:, codes])
+
+
+def _roots(correlations: Array) -> Array:
+    """Cholesky factors, or symmetric roots where a draw lies on the border."""
+    try:
+        return np.asarray(np.linalg.cholesky(correlations))
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh(correlations)
+        return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :])
