@@ -21,7 +21,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A package folder of its own, with two source files; the cache folder is sought anew."""
     folder = tmp_path / "package"
     (folder / "inner").mkdir(parents=True)
-    (folder / "caller.py").write_text("caller = 1\n")
+    (folder / "caller.py").write_text("from bayou.inner.callee import callee\nfrom bayou.jit import kernel\n")
+    (folder / "bystander.py").write_text("bystander = 1\n")
     (folder / "inner" / "callee.py").write_text("callee = 1\n")
     monkeypatch.setattr(jit, "PACKAGE", folder)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
@@ -36,7 +37,7 @@ def sought_again() -> Path | None:
     return cache_folder()
 
 
-def test_an_edit_in_any_source_opens_a_new_folder(package: Path) -> None:
+def test_an_edit_in_a_kernel_or_its_callee_opens_a_new_folder(package: Path) -> None:
     first = sought_again()
     assert first is not None
     assert first.parent == package / "__pycache__"
@@ -47,8 +48,24 @@ def test_an_edit_in_any_source_opens_a_new_folder(package: Path) -> None:
     assert second != first
     callee.write_text("callee = 1\n")
     assert sought_again() == first
-    (package / "added.py").write_text("")
+    (package / "added.py").write_text("from bayou.jit import borrow, kernel\n")
     assert sought_again() not in (first, second)
+
+
+def test_an_edit_outside_the_kernels_compiles_nothing_anew(package: Path) -> None:
+    first = sought_again()
+    (package / "bystander.py").write_text("bystander = 2\n")
+    assert sought_again() == first
+
+
+def test_compiled_code_of_old_sources_is_deleted(package: Path) -> None:
+    for i in range(8):
+        (package / "inner" / "callee.py").write_text(f"callee = {i}\n")
+        newest = sought_again()
+    assert newest is not None
+    kept = list(newest.parent.glob("kernels-*"))
+    assert newest in kept
+    assert len(kept) <= 6
 
 
 def test_other_versions_have_other_folders(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,14 +1,17 @@
 """The one decorator of kernels, and where their compiled code is kept.
 
 Numba's own disk cache looks at the file of a function only, so that an edit in a callee of another
-file leaves a stale answer behind. The cache folder here carries a hash of every source of bayou and
-of the versions that matter: any edit opens a new folder, and nothing stale can be read.
+file leaves a stale answer behind. The cache folder here carries a hash of every file that defines a
+kernel or is imported by one, and of the versions that matter: an edit opens a new folder, and nothing
+stale can be read.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
+import shutil
 import sys
 import tempfile
 import warnings
@@ -28,11 +31,34 @@ F = TypeVar("F", bound=Callable[..., Any])
 PACKAGE = Path(__file__).parent
 
 
+def kernel_sources() -> list[Path]:
+    """Return the files that define kernels, and those that they import: what compiled code depends on."""
+    decorates = re.compile(r"^from bayou\.jit import .*kernel", re.M)
+    waiting = [p for p in PACKAGE.rglob("*.py") if decorates.search(p.read_text("utf-8"))]
+    found: set[Path] = set()
+    while waiting:
+        source = waiting.pop()
+        if source in found or not source.is_file():
+            continue
+        found.add(source)
+        for module in re.findall(r"^from bayou\.([\w.]+) import", source.read_text("utf-8"), re.M):
+            path = PACKAGE.joinpath(*module.split("."))
+            waiting += [path.with_suffix(".py"), path / "__init__.py"]
+    return sorted(found)
+
+
+def _forget_old(parent: Path, folder: Path) -> None:
+    """Delete the compiled code of older sources, all but the four newest folders."""
+    others = sorted((p for p in parent.glob("kernels-*") if p != folder), key=lambda p: p.stat().st_mtime)
+    for old in others[:-4]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
 @lru_cache(maxsize=1)
 def cache_folder() -> Path | None:
     """Return the folder of compiled kernels, or None when no folder can be written."""
     digest = hashlib.sha256(f"{sys.version_info[:2]} {numba.__version__} {np.__version__}".encode())
-    for source in sorted(PACKAGE.rglob("*.py")):
+    for source in kernel_sources():
         text = source.read_bytes()
         digest.update(f"{source.relative_to(PACKAGE)} {len(text)} ".encode())
         digest.update(text)
@@ -42,9 +68,13 @@ def cache_folder() -> Path | None:
     for parent in (PACKAGE / "__pycache__", user, own):
         try:
             folder = parent / name
+            fresh = not folder.exists()
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             with tempfile.TemporaryFile(dir=folder):
-                return folder
+                pass
+            if fresh:
+                _forget_old(parent, folder)
+            return folder
         except OSError:
             continue
     warnings.warn(
@@ -90,7 +120,9 @@ def _compile(function: Callable[..., Any], inline: bool, contract: bool, inner: 
     if folder is not None:
         settings.CACHE_DIR = str(folder)
     try:
-        return numba.njit(
+        # its stubs do not know the last two options
+        njit: Any = numba.njit
+        return njit(
             function,
             cache=folder is not None,
             nogil=True,
@@ -119,7 +151,8 @@ def _borrow(typing_context: Any, value: Any) -> Any:
             view.parent = view.parent.type(None)
             return view._getvalue()
         if isinstance(kind, types.BaseTuple):
-            for i, part in enumerate(kind.types):
+            parts: Any = kind
+            for i, part in enumerate(parts.types):
                 element = builder.extract_value(data, i)
                 data = builder.insert_value(data, without_count(context, builder, part, element), i)
         return data

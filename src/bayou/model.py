@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayou import binding, design, families, formula
+from bayou import binding, design, families
 from bayou._types import Array, Integers
 from bayou.binding import BoundPriors
 from bayou.design import Design
 from bayou.families import Family
-from bayou.formula import Formula
+from bayou.formula import Formula, parse
 from bayou.priors import Priors
 from bayou.priors.codes import EXPONENTIAL, HALF_NORMAL, HALF_T, UNIFORM
 
@@ -51,7 +51,7 @@ class Working:
     intercept: int | None
 
     def inside(self, i: int) -> float:
-        """A value within the support of the i-th awkward prior."""
+        """Return a value within the support of the i-th awkward prior."""
         code, (a, b, _) = self.codes[i], self.parameters[i]
         if code == UNIFORM:
             return float(0.5 * (a + b)) if not a < 0.0 < b else 0.0
@@ -102,7 +102,7 @@ class Model:
 
     def __init__(
         self,
-        formula_: str | Formula,
+        formula: str | Formula,
         data: Any,
         family: str | Family = "gaussian",
         priors: Priors | Mapping[str, Any] | None = None,
@@ -112,7 +112,7 @@ class Model:
         missing: str = "error",
         functions: Mapping[str, Callable[..., Any]] | None = None,
     ) -> None:
-        parsed = formula.parse(formula_, functions or {}) if isinstance(formula_, str) else formula_
+        parsed = parse(formula, functions or {}) if isinstance(formula, str) else formula
         chosen = families.get(family)
         built = design.build(
             parsed, data, chosen, weights=weights, sigma_by=sigma_by, missing=missing, functions=functions
@@ -160,7 +160,7 @@ class Model:
         return Working(
             X=np.ascontiguousarray(centred),
             to_printed=back,
-            mean=np.linalg.solve(back, bound.beta_mean) if P else bound.beta_mean,
+            mean=np.asarray(np.linalg.solve(back, bound.beta_mean), dtype=np.float64) if P else bound.beta_mean,
             precision=back.T @ bound.beta_precision @ back,
             codes=bound.beta_codes[order][P - int(awkward.sum()) :],
             parameters=bound.beta_parameters[order][P - int(awkward.sum()) :],
@@ -249,9 +249,8 @@ class Model:
             if any(len(block) > 1 for block in grouping.blocks):
                 out[f"cor_{grouping.name}"] = Sigma / (sd[:, :, None] * sd[:, None, :])
         if self.family.dispersion is not None and not self.dispersion_known:
-            out[self.family.dispersion] = np.stack(
-                [binding.draw_dispersion(self.bound, rng, levels) for _ in range(draws)]
-            )
+            values = np.stack([binding.draw_dispersion(self.bound, rng, levels) for _ in range(draws)])
+            out[self.family.dispersion] = values if self.design.sigma_by is not None else values[:, 0]
         return out
 
     def fit(self, engine: Any = "auto", *, seed: int | None = None, **settings: Any) -> Fit:
@@ -259,6 +258,11 @@ class Model:
         from bayou.fitting import fit
 
         return fit(self, engine=engine, seed=seed, **settings)
+
+    def _repr_html_(self) -> str:
+        from bayou.fitting.report import model_html
+
+        return model_html(self)
 
     def __repr__(self) -> str:
         from bayou.fitting.report import describe_model

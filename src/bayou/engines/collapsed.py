@@ -162,7 +162,7 @@ def mode_and_spread(target: Target, state: State, start: Array, unit: Array) -> 
     )
     mode = np.asarray(found.x, dtype=np.float64)
     centre = minus(mode)
-    h = np.array([_step(lambda t, e=e: minus(mode + t * e) - centre) for e in np.eye(d)])
+    h = np.array([_step(minus, mode, e) for e in np.eye(d)])
     H = np.zeros((d, d))
     for i in range(d):
         for k in range(i + 1):
@@ -184,14 +184,15 @@ def mode_and_spread(target: Target, state: State, start: Array, unit: Array) -> 
     return mode * unit, np.linalg.cholesky(covariance) * unit[:, None]
 
 
-def _step(rise: Callable[[float], float]) -> float:
+def _step(minus: Callable[[Array], float], mode: Array, direction: Array) -> float:
     """Step at which the target falls by about a quarter: for differences that rounding does not spoil."""
     h = 0.1
+    centre = minus(mode)
     for _ in range(20):
-        by = rise(h)
-        if by > 1.0:
+        fall = minus(mode + h * direction) - centre
+        if fall > 1.0:
             h *= 0.5
-        elif by < 0.1 and h < 0.4:
+        elif fall < 0.1 and h < 0.4:
             h *= 2.0
         else:
             break

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -10,7 +12,7 @@ import numpy as np
 from bayou._types import Array
 from bayou.effects.iid import coordinates_from_factor, tabulate
 from bayou.engines import collapsed, sweep
-from bayou.engines.chains import ChainEngine, Draws, Plan
+from bayou.engines.chains import Chain, ChainEngine, Draws, Plan
 from bayou.engines.starts import starting_factors, starting_scale
 from bayou.engines.sweep import State, Target, new_state
 from bayou.engines.translation import contract
@@ -120,7 +122,7 @@ class Gibbs(ChainEngine):
         if collapse:
             mode, spread = _mode(model, target)
             method = f"collapsed: {size} covariance parameters from their marginal posterior"
-            new_chain = lambda rng: CollapsedChain(target, mode, spread, rng)  # noqa: E731
+            new_chain: Callable[[np.random.Generator], Chain] = partial(CollapsedChain, target, mode, spread)
         else:
             location = LOCATIONS.get(self.parameterization, sweep.JOINT)
             whitened = self.parameterization in ("collapsed", "blocked")
@@ -129,7 +131,7 @@ class Gibbs(ChainEngine):
                 "uncentered": "uncentered: one full conditional at a time, groups around zero",
                 "marginal": "marginal: beta with the group coefficients integrated out",
             }.get(self.parameterization, "blocked: all coefficients jointly, covariances with whitened moves")
-            new_chain = lambda rng: SweepChain(model, target, location, whitened, rng)  # noqa: E731
+            new_chain = partial(SweepChain, model, target, location, whitened)
         return Plan(
             new_chain=new_chain,
             shape=shape,

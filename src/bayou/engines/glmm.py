@@ -84,7 +84,7 @@ class State(NamedTuple):
 
 @kernel(inner=True)
 def forget(state: State) -> None:
-    """The kept log likelihoods by level no longer hold."""
+    """Drop the kept log likelihoods by level: eta has moved."""
     for j in range(state.likelihood.shape[0]):
         state.likelihood[j] = math.nan
 
@@ -109,7 +109,7 @@ def set_weights(target: Target, state: State) -> None:
     K, n = target.prior_weights.shape
     for f in range(K):
         for r in range(n):
-            s = state.dispersion[target.sigma[target.rows.index[f, r]]]
+            s = state.dispersion[target.sigma[target.rows.master[f, r]]]
             state.weights[f, r] = target.prior_weights[f, r] / (s * s)
 
 
@@ -131,7 +131,7 @@ def set_eta(target: Target, state: State) -> None:
                 t = 0.0
                 for i in range(p):
                     t += rows.Z[rows.at_Z[f] + r * p + i] * state.b[base + i]
-                state.eta[rows.index[f, r]] += t
+                state.eta[rows.master[f, r]] += t
     forget(state)
     state.total[0] = row_log_density(
         rows.code, rows.y[0], rows.trials[0], state.weights[0], state.eta, row_dispersion_of(target, state),
@@ -141,7 +141,7 @@ def set_eta(target: Target, state: State) -> None:
 
 @kernel(inner=True)
 def move_translations(target: Target, state: State, rng: np.random.Generator) -> None:
-    """Fixed effects with each group's own coefficients held, factor by factor."""
+    """Draw fixed effects with each group's own coefficients held, factor by factor."""
     rows = target.rows
     P = state.beta.shape[0]
     sums = state.vectors[5]
@@ -205,7 +205,7 @@ def _try_linear(
     for j in range(rows.levels[f]):
         move = factor * state.b[rows.at_b[f] + j * p + source]
         for r in range(rows.start[rows.first[f] + j], rows.start[rows.first[f] + j + 1]):
-            m = rows.index[f, r]
+            m = rows.master[f, r]
             there[m] = state.eta[m] + rows.Z[rows.at_Z[f] + r * p + into] * move
     fresh = row_log_density(
         rows.code, rows.y[0], rows.trials[0], state.weights[0], there, row_dispersion_of(target, state),
@@ -364,13 +364,13 @@ def move_dispersion(target: Target, state: State, adapting: bool, squares: Array
         gain = 1.0 / (1.0 + state.counter[0]) ** 0.6
         old = row_dispersion(rows.code, y, trials, w, state.eta, state.dispersion[0])
         for _ in range(2):
-            s = 1.0 / math.sqrt(state.dispersion[0])
+            root = 1.0 / math.sqrt(state.dispersion[0])
             move = math.exp(state.step[0]) * rng.standard_normal()
-            s_new = s * math.exp(move)
+            s_new = root * math.exp(move)
             phi = 1.0 / (s_new * s_new)
             fresh = row_dispersion(rows.code, y, trials, w, state.eta, phi)
             ratio = fresh - old + move
-            ratio += prior_log_density(code, a[0], a[1], a[2], s_new) - prior_log_density(code, a[0], a[1], a[2], s)
+            ratio += prior_log_density(code, a[0], a[1], a[2], s_new) - prior_log_density(code, a[0], a[1], a[2], root)
             ok = -rng.standard_exponential() < ratio
             if ok:
                 state.dispersion[0] = phi

@@ -129,7 +129,7 @@ def glmm_target(model: Model, walk_tuned: bool = True) -> tuple[tuple[int, ...],
         code=int(model.family.code),
         y=np.ascontiguousarray(design.y[master][index]),
         trials=np.ascontiguousarray(design.trials[master][index]),
-        index=index,
+        master=index,
         first=np.concatenate([[0], np.cumsum(levels + 1)[:-1]]).astype(np.int64) if K else np.zeros(0, dtype=np.int64),
         start=np.concatenate(starts).astype(np.int64) if K else np.zeros(1, dtype=np.int64),
         at_Z=np.concatenate([[0], np.cumsum(sizes * n)[:-1]]).astype(np.int64) if K else np.zeros(0, dtype=np.int64),
@@ -204,7 +204,7 @@ class MetropolisChain:
         return bool(np.isfinite(state.total[0]))
 
     def boundary(self, scan: int) -> int:
-        """Steps are tuned at every scan of the warm-up, inside the kernels."""
+        """Return infinity: steps are tuned at every scan of the warm-up, inside the kernels."""
         return 2**62
 
     def adapt(self, scan: int, warmup: int) -> None:
@@ -224,7 +224,7 @@ class MetropolisChain:
         return int(done)
 
     def group_statistics(self) -> dict[str, Array]:
-        """Acceptance rates by level of each factor."""
+        """Return acceptance rates by level of each factor."""
         out, at = {}, 0
         for f, name in enumerate(self.names):
             J = int(self.target.rows.levels[f])

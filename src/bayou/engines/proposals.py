@@ -35,7 +35,7 @@ class Rows(NamedTuple):
     code: int
     y: Array  # (K, n)
     trials: Array  # (K, n)
-    index: Integers  # (K, n) master row of each row in factor order
+    master: Integers  # (K, n) master row of each row in factor order
     first: Integers  # (K,) where a factor's starts begin
     start: Integers  # rows of level l of factor k: start[first[k] + l] to the next
     at_Z: Integers  # (K,)
@@ -132,7 +132,7 @@ def group_laplace(
     base = rows.at_b[f] + j * p
     at = rows.at_Z[f] + low * p
     for r in range(n):
-        here[r] = eta[rows.index[f, low + r]]
+        here[r] = eta[rows.master[f, low + r]]
     for i in range(p):
         x[i] = b[base + i]
     old = row_terms(rows.code, y, trials, w, here, dispersion, gradient, curvature, scratch.work)
@@ -170,7 +170,7 @@ def group_laplace(
     for i in range(p):
         b[base + i] = new[i]
     for r in range(n):
-        eta[rows.index[f, low + r]] = there[r]
+        eta[rows.master[f, low + r]] = there[r]
     return True, change
 
 
@@ -215,7 +215,7 @@ def group_random_walk(
         new[i] = x[i] + t
         z[p + i] = t
     for r in range(n):
-        t = eta[rows.index[f, low + r]]
+        t = eta[rows.master[f, low + r]]
         here[r] = t
         for i in range(p):
             t += rows.Z[at + r * p + i] * z[p + i]
@@ -230,7 +230,7 @@ def group_random_walk(
     for i in range(p):
         b[base + i] = new[i]
     for r in range(n):
-        eta[rows.index[f, low + r]] = there[r]
+        eta[rows.master[f, low + r]] = there[r]
     return True, fresh
 
 
@@ -356,7 +356,7 @@ def group_mode(
     base = rows.at_b[f] + j * p
     at = rows.at_Z[f] + low * p
     for r in range(n):
-        here[r] = eta[rows.index[f, low + r]]
+        here[r] = eta[rows.master[f, low + r]]
     for i in range(p):
         x[i] = b[base + i]
     for _ in range(steps):
@@ -396,7 +396,7 @@ def group_mode(
     for i in range(p):
         b[base + i] = x[i]
     for r in range(n):
-        eta[rows.index[f, low + r]] = here[r]
+        eta[rows.master[f, low + r]] = here[r]
 
 
 @kernel

@@ -276,7 +276,7 @@ def translate(
     Q: Array,
     border: Border,
     beta: Array,
-    counterpart: Array,
+    counterpart: Integers,
     translation: Array,
     work: Array,
     vectors: Array,
@@ -390,7 +390,7 @@ def draw_whitened(target: Target, state: State, w: float, rng: np.random.Generat
     blocks, arrow = target.blocks, target.arrow
     J0, p0 = state.b.shape
     g, z = state.vectors[0], state.vectors[1]
-    e, old = state.vectors[2], state.vectors[3]
+    e = state.vectors[2]
     M, before, zeros = state.work[0], state.work[1], state.work[2]
     for r in range(blocks.size.shape[0]):
         f, s, p = blocks.grouping[r], blocks.start[r], blocks.size[r]

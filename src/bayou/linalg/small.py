@@ -8,6 +8,7 @@ symbol that Numba registers for its own use: no compilation of ``np.linalg`` wra
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import types
@@ -16,10 +17,12 @@ from numba.np.linalg import ensure_lapack
 from bayou._types import Array
 from bayou.jit import kernel
 
-ensure_lapack()
-_potrf = types.ExternalFunction(
+_numba: Any = types  # without annotations of its own
+_ensure: Any = ensure_lapack
+_ensure()
+_potrf: Any = _numba.ExternalFunction(
     "numba_xxpotrf",
-    types.intc(types.char, types.char, types.intp, types.CPointer(types.float64), types.intp),
+    _numba.intc(_numba.char, _numba.char, _numba.intp, _numba.CPointer(_numba.float64), _numba.intp),
 )
 _DOUBLE, _UPPER = ord("d"), ord("U")
 BY_HAND = 24  # rows up to which the loops below beat the call into LAPACK
@@ -27,7 +30,7 @@ BY_HAND = 24  # rows up to which the loops below beat the call into LAPACK
 
 @kernel
 def fill(A: Array, value: float) -> None:
-    """A <- value, for a matrix (Numba's own broadcasting assignment takes seconds to compile)."""
+    """Set every element of a matrix (Numba's own broadcasting assignment takes seconds to compile)."""
     for i in range(A.shape[0]):
         for k in range(A.shape[1]):
             A[i, k] = value

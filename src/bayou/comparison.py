@@ -1,0 +1,222 @@
+"""Models side by side: no, partial and complete pooling of groups, and predictive accuracy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayou.errors import DataError, Unsupported
+from bayou.fitting import Fit, fit
+from bayou.model import Model
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bayou.engines import Engine
+
+__all__ = ["Pooling", "compare", "pooling"]
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """Three fits of the same formula that share information between groups differently.
+
+    Attributes
+    ----------
+    none
+        Every group has coefficients of its own, each under the default prior of a fixed effect.
+    partial
+        The mixed model itself.
+    complete
+        One set of coefficients for all: the formula without its bars.
+    """
+
+    none: Fit
+    partial: Fit
+    complete: Fit
+
+    def table(self) -> pd.DataFrame:
+        """Return posterior means and sds of each group's coefficients, one row per level and coefficient.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns ``none``, ``partial``, ``complete`` and ``none_sd``, ``partial_sd``, ``complete_sd``; a
+            coefficient here is the whole of it (fixed effect plus the group's own part).
+        """
+        import pandas as pd
+
+        model = self.partial.result.model
+        grouping = model.design.groupings[0]
+        names = [str(level) for level in grouping.levels]
+        b = self.partial.result.draws[next(k for k in self.partial.result.draws if k.startswith("b_"))]
+        rows = {}
+        for k, coefficient in enumerate(grouping.coefficients):
+            common = _fixed(self.partial, coefficient)
+            single = _fixed(self.complete, coefficient)
+            for j, level in enumerate(names):
+                partial = common + b[:, :, j, k]
+                none = _fixed(self.none, _own_name(model, grouping.levels[j], coefficient))
+                rows[level, coefficient] = [f(x) for x in (none, partial, single) for f in (np.mean, np.std)]
+        columns = ["none", "none_sd", "partial", "partial_sd", "complete", "complete_sd"]
+        index = pd.MultiIndex.from_tuples(list(rows), names=[grouping.name, "coefficient"])
+        return pd.DataFrame(list(rows.values()), index=index, columns=columns)
+
+    def __str__(self) -> str:
+        lines = ["No, partial and complete pooling (posterior means)", "", self.table().to_string(float_format="%.3g")]
+        for name, one in (("none", self.none), ("partial", self.partial), ("complete", self.complete)):
+            lines.append(f"{name + ':':<10}{one.result.model.text}")
+        return "\n".join(lines)
+
+
+def _fixed(one: Fit, name: str) -> Any:
+    """Draws of a fixed effect, zero where the model has none of that name."""
+    names = one.result.model.design.coefficients
+    beta = one.result.draws["beta"]
+    return beta[..., names.index(name)] if name in names else np.zeros(beta.shape[:2])
+
+
+def _own_name(model: Model, level: Any, coefficient: str) -> str:
+    """Name of one group's coefficient in the formula without pooling."""
+    factor = f"C({model.design.groupings[0].name})[{level}]"
+    return factor if coefficient == "Intercept" else f"{factor}:{coefficient}"
+
+
+def pooling(model: Model, engine: str | Engine = "auto", *, seed: int | None = None, **settings: Any) -> Pooling:
+    """Fit a model with one grouping factor with no, partial and complete pooling.
+
+    Parameters
+    ----------
+    model
+        A mixed model with one grouping factor.
+    engine, seed, **settings
+        As in `bayou.fit`, the same for all three.
+
+    Returns
+    -------
+    Pooling
+        The three fits as ``none``, ``partial`` and ``complete``; ``table()`` holds them side by side.
+
+    Raises
+    ------
+    Unsupported
+        For a model with no grouping factor, several of them, or one made of several columns.
+
+    References
+    ----------
+    Gelman & Hill, Data Analysis Using Regression and Multilevel/Hierarchical Models (2007), ch. 12.
+
+    Examples
+    --------
+    >>> import bayou
+    >>> bass = bayou.datasets.load("bass")
+    >>> model = bayou.Model("log(mercury) ~ center(log(length), by=station) + (1 | station)", bass)
+    >>> three = bayou.pooling(model, draws=200, warmup=200, seed=1)
+    >>> three.table().loc[("l1", "Intercept")].index[0]
+    'none'
+    """
+    bars = model.design.formula.bars
+    factors = {bar.factors for bar in bars}
+    if len(factors) != 1 or len(next(iter(factors))) != 1:
+        have = ", ".join(":".join(f) for f in sorted(factors)) or "none"
+        raise Unsupported(
+            f"pooling compares models with one grouping factor that is a column; this one has {have}. "
+            "Fit the models that you want to compare one by one."
+        )
+    factor = next(iter(factors))[0]
+    formula = model.design.formula
+    response = formula.text.split("~", 1)[0].strip()
+    offsets = "".join(f" + offset({o})" for o in formula.offsets)
+    own = [term for bar in bars for term in _terms(bar.columns)]
+    common = [term for term in _terms(formula.fixed) if term not in own]
+    apart = [f"C({factor})" if term == "1" else f"C({factor}):{term}" for term in own]
+    none = f"{response} ~ {' + '.join(['0', *apart, *(t for t in common if t != '1')])}{offsets}"
+    complete = f"{response} ~ {formula.fixed}{offsets}"
+    made = [_again(model, text) for text in (none, complete)]
+    return Pooling(
+        none=fit(made[0], engine=engine, seed=seed, **settings),
+        partial=fit(model, engine=engine, seed=seed, **settings),
+        complete=fit(made[1], engine=engine, seed=seed, **settings),
+    )
+
+
+def _terms(text: str) -> list[str]:
+    """Split a written-out right-hand side; "0" says only that there is no intercept."""
+    return [term for term in (part.strip() for part in text.split(" + ")) if term != "0"]
+
+
+def _again(model: Model, text: str) -> Model:
+    """Build the model of another formula on the same rows, with default priors."""
+    design = model.design
+    return Model(text, design.data, design.family, weights=design.weights_column, sigma_by=design.sigma_by)
+
+
+def compare(*fits: Fit, names: list[str] | None = None) -> pd.DataFrame:
+    """Rank fits of the same data by their expected log predictive density (leave-one-out).
+
+    Parameters
+    ----------
+    *fits
+        Two or more fits of the same response in the same rows.
+    names
+        What to call them; their formulas if None.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Best first: ``elpd`` and its standard error, ``p`` (effective parameters), the ``difference``
+        from the best and the standard error of that difference, and ``k_bad``, the number of rows whose
+        Pareto k is above .7 (their part of elpd is not to be trusted).
+
+    Raises
+    ------
+    DataError
+        If the fits are of different responses, or fewer than two.
+
+    References
+    ----------
+    Vehtari, Gelman & Gabry, Statistics and Computing 27 (2017).
+
+    Examples
+    --------
+    >>> import bayou
+    >>> bass = bayou.datasets.load("bass")
+    >>> one = bayou.fit("log(mercury) ~ log(length)", bass, seed=1, draws=500)
+    >>> two = bayou.fit("log(mercury) ~ log(length) + (1 | station)", bass, seed=1, draws=500)
+    >>> bayou.compare(one, two, names=["one line", "parallel lines"]).index[0]
+    'parallel lines'
+    """
+    import pandas as pd
+
+    if len(fits) < 2:
+        raise DataError("compare needs at least two fits: compare(fit1, fit2).")
+    first = fits[0].result.model.design
+    for number, other in enumerate(fits[1:], start=2):
+        design = other.result.model.design
+        if design.n != first.n or not np.array_equal(design.y, first.y):
+            raise DataError(
+                f"fit {number} is of another response than fit 1 ({design.n:,} rows of {design.response_name}, not "
+                f"{first.n:,} of {first.response_name}): leave-one-out densities compare only on the same rows."
+            )
+    labels = names or [f.result.model.text for f in fits]
+    if len(labels) != len(fits) or len(set(labels)) != len(labels):
+        raise DataError(f"names must hold {len(fits)} different names, one for each fit.")
+    loos = [f.loo() for f in fits]
+    pointwise = [np.asarray(one.elpd_i).ravel() for one in loos]
+    order = np.argsort([-p.sum() for p in pointwise])
+    best = pointwise[order[0]]
+    n = len(best)
+    rows = [
+        {
+            "elpd": pointwise[i].sum(),
+            "elpd_se": np.sqrt(n * pointwise[i].var()),
+            "p": float(loos[i].p),
+            "difference": pointwise[i].sum() - best.sum(),
+            "difference_se": np.sqrt(n * (pointwise[i] - best).var()),
+            "k_bad": int((np.asarray(loos[i].pareto_k) > 0.7).sum()),
+        }
+        for i in order
+    ]
+    return pd.DataFrame(rows, index=[labels[i] for i in order])
