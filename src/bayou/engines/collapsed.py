@@ -13,7 +13,6 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from scipy.optimize import minimize
 
 from bayou._types import Array
 from bayou.effects.iid import factor_from_coordinates, log_prior
@@ -24,6 +23,9 @@ from bayou.linalg.schur import draw, factorise
 from bayou.priors.table import prior_log_density
 
 DF = 5.0  # of the proposal: heavier than any tail that a proper posterior of log sds has here
+NEWTON_STEPS, CLOSE = 12, 1e-2  # at most so many; done when the next would gain less than half of this
+OUTSIDE = 1e299
+CLIMB = 25  # rounds through the coordinates at the most
 LOCAL = 0.1  # share of random-walk steps
 
 
@@ -152,51 +154,86 @@ def mode_and_spread(target: Target, state: State, start: Array, unit: Array) -> 
         return -value if value > -math.inf else 1e300
 
     d = len(start)
-    x0 = start / unit
-    simplex = np.vstack([x0, x0 + 0.3 * np.eye(d)])
-    found = minimize(
-        minus,
-        x0,
-        method="Nelder-Mead",
-        options={"maxfev": 100 * d, "xatol": 1e-2, "fatol": 1e-2, "initial_simplex": simplex},
-    )
-    mode = np.asarray(found.x, dtype=np.float64)
-    centre = minus(mode)
-    h = np.array([_step(minus, mode, e) for e in np.eye(d)])
-    H = np.zeros((d, d))
-    for i in range(d):
-        for k in range(i + 1):
-            values = []
-            for a, c in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
-                x = mode.copy()
-                x[i] += a * h[i]
-                x[k] += c * h[k]
-                values.append(minus(x))
-            if max(values) > 1e299:
-                continue
-            if i == k:
-                H[i, i] = (values[0] + values[3] - 2.0 * centre) / (4.0 * h[i] ** 2)
-            else:
-                H[i, k] = H[k, i] = (values[0] - values[1] - values[2] + values[3]) / (4.0 * h[i] * h[k])
-    curvature, vectors = np.linalg.eigh(H)
-    # a direction that the data leave open gets one unit, not infinity
-    covariance = (vectors / np.clip(curvature, 1.0, None)) @ vectors.T
+    mode = _climb(minus, start / unit)
+    covariance = np.eye(d)
+    for _ in range(NEWTON_STEPS):
+        gradient, H = _differences(minus, mode)
+        curvature, vectors = np.linalg.eigh(H)
+        # a direction that the data leave open gets one unit, not infinity; one that bends upwards is mirrored
+        covariance = (vectors / np.clip(np.abs(curvature), 1.0, None)) @ vectors.T
+        step = -covariance @ gradient
+        value, length = minus(mode), 1.0
+        while length > 1e-3 and not minus(mode + length * step) < value:
+            length *= 0.5
+        if length > 1e-3:
+            mode = mode + length * step
+        if -gradient @ step < CLOSE or length <= 1e-3:
+            break
     return mode * unit, np.linalg.cholesky(covariance) * unit[:, None]
 
 
-def _step(minus: Callable[[Array], float], mode: Array, direction: Array) -> float:
-    """Step at which the target falls by about a quarter: for differences that rounding does not spoil."""
+def _climb(minus: Callable[[Array], float], x: Array) -> Array:
+    """Go uphill one coordinate at a time, with steps that grow on success and shrink on failure.
+
+    Slow near the mode but never lost far from it: sds that are wrong by a factor of a hundred are the rule
+    at the start, and there the surface is anything but quadratic.
+    """
+    step = np.full(len(x), 0.4)
+    best = minus(x)
+    for _ in range(CLIMB):
+        for i in range(len(x)):
+            for sign in (1.0, -1.0):
+                y = x.copy()
+                y[i] += sign * step[i]
+                value = minus(y)
+                if value < best:
+                    x, best = y, value
+                    step[i] *= 1.6 * sign
+                    break
+            else:
+                step[i] *= 0.4
+        if np.abs(step).max() < 0.02:
+            break
+    return x
+
+
+def _differences(minus: Callable[[Array], float], x: Array) -> tuple[Array, Array]:
+    """Gradient and Hessian by central differences over steps in which the target changes noticeably."""
+    d = len(x)
+    centre = minus(x)
+    h = np.array([_step(minus, x, e) for e in np.eye(d)])
+    gradient, H = np.zeros(d), np.zeros((d, d))
+    up = np.array([minus(x + h[i] * np.eye(d)[i]) for i in range(d)])
+    down = np.array([minus(x - h[i] * np.eye(d)[i]) for i in range(d)])
+    for i in range(d):
+        if max(up[i], down[i]) > OUTSIDE:
+            continue
+        gradient[i] = (up[i] - down[i]) / (2.0 * h[i])
+        H[i, i] = (up[i] + down[i] - 2.0 * centre) / h[i] ** 2
+        for k in range(i):
+            y = x.copy()
+            y[i] += h[i]
+            y[k] += h[k]
+            both = minus(y)
+            if max(both, up[k], down[k]) < OUTSIDE:
+                bend = (both - up[i] - up[k] + centre) / (h[i] * h[k])
+                H[i, k] = H[k, i] = bend
+    return gradient, H
+
+
+def _step(minus: Callable[[Array], float], x: Array, direction: Array) -> float:
+    """Step over which the target bends by about a quarter: differences that rounding does not spoil."""
     h = 0.1
-    centre = minus(mode)
-    for _ in range(20):
-        fall = minus(mode + h * direction) - centre
-        if fall > 1.0:
+    centre = minus(x)
+    for _ in range(30):
+        bend = minus(x + h * direction) + minus(x - h * direction) - 2.0 * centre
+        if bend > 1.0:
             h *= 0.5
-        elif fall < 0.1 and h < 0.4:
+        elif abs(bend) < 0.1 and h < 0.3:
             h *= 2.0
         else:
             break
-    return 0.5 * h
+    return h
 
 
 def refit(draws: Array, spread: Array) -> tuple[Array, Array]:
