@@ -167,39 +167,7 @@ class Model:
             intercept=intercept,
         )
 
-    def translations(self) -> tuple[Array, Integers]:
-        """Which group coefficients can trade places with fixed effects.
-
-        Returns
-        -------
-        translation
-            (K, p, P): fixed effects (working) that move when coefficient k of factor g moves, so that
-            Z[:, k] = X @ translation[g, k]; zeros where Z[:, k] is not in the span of X.
-        counterpart
-            (K, p): the fixed effect (working) of the same column, or −1.
-        """
-        X, groupings = self.working.X, self.design.groupings
-        P = X.shape[1]
-        width = max((g.Z.shape[1] for g in groupings), default=1)
-        translation = np.zeros((max(len(groupings), 1), width, P))
-        counterpart = np.full((max(len(groupings), 1), width), -1, dtype=np.int64)
-        if P == 0:
-            return translation, counterpart
-        inverse = np.linalg.inv(self.working.to_printed)
-        gaussian = P - len(self.working.codes)
-        for g, grouping in enumerate(groupings):
-            for k, name in enumerate(grouping.coefficients):
-                if name not in self.design.coefficients:
-                    continue
-                c = self.design.coefficients.index(name)
-                moved = inverse[:, c]
-                if moved[gaussian:].any() or not np.array_equal(grouping.Z[:, k], self.design.X[:, c]):
-                    continue
-                translation[g, k] = moved
-                counterpart[g, k] = self._working_position(c)
-        return translation, counterpart
-
-    def _working_position(self, c: int) -> int:
+    def working_position(self, c: int) -> int:
         """Where column c of the printed X stands among the working columns."""
         awkward = self.bound.beta_codes != 0
         order = np.argsort(awkward, kind="stable")

@@ -12,10 +12,11 @@ import numpy as np
 from bayou._types import Array
 from bayou.effects.iid import coordinates_from_factor, tabulate
 from bayou.engines import collapsed, sweep
+from bayou.engines.centring import centring
 from bayou.engines.chains import Chain, ChainEngine, Draws, Plan
+from bayou.engines.contract import contract
 from bayou.engines.starts import starting_factors, starting_scale
 from bayou.engines.sweep import State, Target, new_state
-from bayou.engines.translation import contract
 from bayou.errors import Unsupported
 from bayou.linalg.schur import new_factor
 from bayou.sufficient import Sufficient, sufficient
@@ -148,8 +149,6 @@ def gaussian_target(model: Model, sums: Sufficient) -> Target:
     position = {g: k for k, g in enumerate(sums.order)}
     blocks = tabulate(model.bound.blocks)
     blocks = blocks._replace(grouping=np.array([position[g] for g in blocks.grouping], dtype=np.int64))
-    translation, counterpart = model.translations()
-    order = list(sums.order) or [0]
     return Target(
         cells=sums.cells,
         arrow=sums.pattern,
@@ -162,8 +161,7 @@ def gaussian_target(model: Model, sums: Sufficient) -> Target:
         sigma_known=model.dispersion_known,
         beta_codes=model.working.codes,
         beta_parameters=model.working.parameters,
-        counterpart=counterpart[order],
-        translation=translation[order],
+        moves=centring(model, sums.order),
     )
 
 

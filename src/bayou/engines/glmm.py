@@ -15,6 +15,7 @@ import numpy as np
 
 from bayou._types import Array, Integers
 from bayou.effects.iid import BlockTable, log_prior
+from bayou.engines.centring import Centring, move_centres, move_nested
 from bayou.engines.moves import draw_block, draw_scale, precision_from_factors
 from bayou.engines.proposals import (
     Rows,
@@ -24,7 +25,6 @@ from bayou.engines.proposals import (
     group_mode,
     group_random_walk,
 )
-from bayou.engines.sweep import translate
 from bayou.families.codes import GAUSSIAN_IDENTITY, GAUSSIAN_LOG
 from bayou.families.rows import row_dispersion, row_log_density, row_means
 from bayou.jit import borrow, kernel
@@ -53,8 +53,7 @@ class Target(NamedTuple):
     walk_tuned: bool
     beta_codes: Integers
     beta_parameters: Array
-    counterpart: Integers  # (K, p)
-    translation: Array  # (K, p, P)
+    moves: Centring
 
 
 class State(NamedTuple):
@@ -80,6 +79,7 @@ class State(NamedTuple):
     vectors: Array  # (8, m)
     work: Array  # (7, m, m)
     counter: Integers  # (1,) scans
+    sums: Array  # room for the levels of any factor
 
 
 @kernel(inner=True)
@@ -141,27 +141,29 @@ def set_eta(target: Target, state: State) -> None:
 
 @kernel(inner=True)
 def move_translations(target: Target, state: State, rng: np.random.Generator) -> None:
-    """Draw fixed effects with each group's own coefficients held, factor by factor."""
-    rows = target.rows
-    P = state.beta.shape[0]
-    sums = state.vectors[5]
+    """Draw fixed effects, and the coarser of nested factors, with each group's own line held."""
+    rows, moves = target.rows, target.moves
     for f in range(rows.levels.shape[0]):
-        p, J = rows.sizes[f], rows.levels[f]
-        for i in range(p):
-            sums[i] = 0.0
-        for j in range(J):
-            for i in range(p):
-                sums[i] += state.b[rows.at_b[f] + j * p + i]
-        d = translate(
-            f, p, sums, J, state.Q, target.border, state.beta, target.counterpart, target.translation,
-            state.work, state.vectors, rng,
-        )  # fmt: skip
-        for i in range(p):
-            for a in range(P):
-                state.beta[a] += target.translation[f, i, a] * d[i]
-        for j in range(J):
-            for i in range(p):
-                state.b[rows.at_b[f] + j * p + i] -= d[i]
+        J, p = rows.levels[f], rows.sizes[f]
+        at = rows.at_b[f]
+        move_centres(moves, f, J, p, state.b, at, state.Q, target.border, state.beta, state.work, state.vectors, rng)
+    for pair in range(moves.child.shape[0]):
+        f, g = moves.child[pair], moves.parent[pair]
+        move_nested(
+            moves,
+            pair,
+            state.b,
+            rows.at_b[f],
+            rows.sizes[f],
+            rows.levels[f],
+            state.b,
+            rows.at_b[g],
+            rows.sizes[g],
+            rows.levels[g],
+            state.Q,
+            state.sums,
+            rng,
+        )
 
 
 @kernel(inner=True)
@@ -381,21 +383,6 @@ def move_dispersion(target: Target, state: State, adapting: bool, squares: Array
     state.total[0] = math.nan
 
 
-@kernel(inner=True)
-def has_fixed_alone(target: Target) -> bool:
-    """Whether some fixed effect has no random counterpart."""
-    P = target.rows.X.shape[1]
-    for i in range(P):
-        found = False
-        for f in range(target.rows.levels.shape[0]):
-            for k in range(target.rows.sizes[f]):
-                if target.counterpart[f, k] == i:
-                    found = True
-        if not found:
-            return True
-    return False
-
-
 @kernel
 def groups_to_mode(target: Target, state: State) -> None:
     """Each level's coefficients to the mode of their conditional, by damped Newton steps."""
@@ -428,7 +415,10 @@ def run_scans(
     target, state = borrow(target), borrow(state)
     rows = target.rows
     squares = np.empty(max(state.dispersion.shape[0], 1))
-    alone = has_fixed_alone(target)
+    alone = False
+    for i in range(target.moves.covered.shape[0]):
+        if target.moves.covered[i] == 0:
+            alone = True
     for scan in range(beta.shape[0] * thin):
         state.counter[0] += 1
         if state.counter[0] % REFRESH == 0:

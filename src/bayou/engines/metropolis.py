@@ -10,11 +10,12 @@ import numpy as np
 from bayou._types import Array
 from bayou.effects.iid import tabulate
 from bayou.engines import glmm
+from bayou.engines.centring import centring
 from bayou.engines.chains import ChainEngine, Draws, Plan
+from bayou.engines.contract import contract
 from bayou.engines.glmm import State, Target
 from bayou.engines.proposals import Rows, Scratch, fixed_mode
 from bayou.engines.starts import starting_factors, starting_scale
-from bayou.engines.translation import contract
 from bayou.errors import DataError, Unsupported
 from bayou.linalg.schur import Border
 
@@ -145,9 +146,7 @@ def glmm_target(model: Model, walk_tuned: bool = True) -> tuple[tuple[int, ...],
     blocks = tabulate(model.bound.blocks)
     position = {g: k for k, g in enumerate(order)}
     blocks = blocks._replace(grouping=np.array([position[int(g)] for g in blocks.grouping], dtype=np.int64))
-    translation, counterpart = model.translations()
     none = np.zeros(0, dtype=np.int64)
-    where = list(order) or [0]
     target = Target(
         rows=rows,
         border=Border(none, none, none, 0, working.precision, working.precision @ working.mean),
@@ -161,8 +160,7 @@ def glmm_target(model: Model, walk_tuned: bool = True) -> tuple[tuple[int, ...],
         walk_tuned=walk_tuned,
         beta_codes=working.codes,
         beta_parameters=working.parameters,
-        counterpart=counterpart[where],
-        translation=translation[where],
+        moves=centring(model, order),
     )
     return order, target
 
@@ -241,7 +239,7 @@ def new_state(model: Model, target: Target, scale: float, spread: float) -> Stat
     K = max(len(rows.levels), 1)
     total = int(rows.levels.sum())
     largest = int(np.diff(rows.start).max()) if total else 0
-    m = max(2 * p, P, p * (p + 1) // 2, 1)
+    m = max(2 * p, P, p * (p + 1) // 2, len(target.moves.at), 1)
     scratch = Scratch(
         eta=np.zeros(max(n, 2 * largest)),
         gradient=np.zeros(n),
@@ -278,4 +276,5 @@ def new_state(model: Model, target: Target, scale: float, spread: float) -> Stat
         vectors=np.zeros((8, max(m, P))),
         work=np.zeros((7, m, m)),
         counter=np.zeros(1, dtype=np.int64),
+        sums=np.zeros(int(rows.levels.max()) if len(rows.levels) else 0),
     )

@@ -19,6 +19,7 @@ import numpy as np
 
 from bayou._types import Array, Integers
 from bayou.effects.iid import BlockTable
+from bayou.engines.centring import Centring, move_centres, move_nested
 from bayou.engines.moves import draw_block, draw_scale, precision_from_factors, propose_factor, slice_factor
 from bayou.jit import borrow, kernel
 from bayou.linalg.schur import Arrow, Border, Factor, draw, factorise, trailing_marginal
@@ -45,8 +46,7 @@ class Target(NamedTuple):
     sigma_known: bool
     beta_codes: Integers  # (known,) priors of the trailing fixed effects that are not Gaussian
     beta_parameters: Array  # (known, 3)
-    counterpart: Integers  # (K, p) fixed effect that a coefficient is centred on, or −1
-    translation: Array  # (K, p, P) fixed effects that move with a coefficient: Z = X translation'
+    moves: Centring
 
 
 class State(NamedTuple):
@@ -61,6 +61,7 @@ class State(NamedTuple):
     residual: Array  # (R,) weighted cross-products of the rest with the residuals
     work: Array  # (7, m, m)
     vectors: Array  # (6, m)
+    sums: Array  # room for the levels of any factor
 
 
 def new_state(target: Target, factor: Factor, L: Array, sigma: Array) -> State:
@@ -68,7 +69,7 @@ def new_state(target: Target, factor: Factor, L: Array, sigma: Array) -> State:
     J, p = target.arrow.a.shape
     R = target.arrow.d.shape[0]
     largest = max(L.shape[1], p, 1)
-    m = max(largest * (largest + 1) // 2, target.border.precision.shape[0], 1)
+    m = max(largest * (largest + 1) // 2, target.border.precision.shape[0], len(target.moves.at), 1)
     K = max(len(target.levels), 1)
     return State(
         np.zeros(R),
@@ -80,6 +81,7 @@ def new_state(target: Target, factor: Factor, L: Array, sigma: Array) -> State:
         np.zeros(R),
         np.zeros((7, m, m)),
         np.zeros((6, m)),
+        np.zeros(int(target.levels.max()) if len(target.levels) else 0),
     )
 
 
@@ -214,7 +216,7 @@ def cross_products(target: Target, state: State, w: float) -> None:
 
 
 @kernel(inner=True)
-def draw_fixed(target: Target, state: State, w: float, skip_counterparts: bool, rng: np.random.Generator) -> None:
+def draw_fixed(target: Target, state: State, w: float, skip_covered: bool, rng: np.random.Generator) -> None:
     """Beta | b (all of it, or only what no group coefficient is centred on)."""
     arrow, border = target.arrow, target.border
     P = border.precision.shape[0]
@@ -225,13 +227,7 @@ def draw_fixed(target: Target, state: State, w: float, skip_counterparts: bool, 
     use = state.vectors[1]
     n = 0
     for i in range(P):
-        centred = False
-        if skip_counterparts:
-            for f in range(target.counterpart.shape[0]):
-                for k in range(target.counterpart.shape[1]):
-                    if target.counterpart[f, k] == i:
-                        centred = True
-        if not centred:
+        if not (skip_covered and target.moves.covered[i] == 1):
             use[n] = i
             n += 1
     at = border.fixed
@@ -268,101 +264,42 @@ def draw_fixed(target: Target, state: State, w: float, skip_counterparts: bool, 
 
 
 @kernel(inner=True)
-def translate(
-    f: int,
-    p: int,
-    sums: Array,
-    J: float,
-    Q: Array,
-    border: Border,
-    beta: Array,
-    counterpart: Integers,
-    translation: Array,
-    work: Array,
-    vectors: Array,
-    rng: np.random.Generator,
-) -> Array:
-    """Draw the shift d that moves fixed effects by M d and every b_j by −d, eta unchanged.
-
-    Its density is N(beta + M d; prior) Π_j N(b_j − d; 0, Sigma): what Hoff's theta | beta_1 … beta_m
-    is when every fixed effect has a random counterpart. Returns d (zeros where there is none).
-    """
-    P = beta.shape[0]
-    L, v, d = work[0], vectors[0], vectors[2]
-    slack = vectors[3]  # prior's linear term at the current beta
-    for a in range(P):
-        t = border.linear[a]
-        for c in range(P):
-            t -= border.precision[a, c] * beta[c]
-        slack[a] = t
-    n = 0
-    which = vectors[1]
-    for i in range(p):
-        d[i] = 0.0
-        if counterpart[f, i] >= 0:
-            which[n] = i
-            n += 1
-    for r in range(n):
-        i = int(which[r])
-        t = 0.0
-        for k in range(p):
-            t += Q[f, i, k] * sums[k]
-        for a in range(P):
-            t += translation[f, i, a] * slack[a]
-        v[r] = t
-        for c in range(r + 1):
-            k = int(which[c])
-            t = J * Q[f, i, k]
-            for a in range(P):
-                for e in range(P):
-                    t += translation[f, i, a] * border.precision[a, e] * translation[f, k, e]
-            L[r, c] = t
-    cholesky(L, L, n)
-    solve_lower(L, v, n)
-    for r in range(n):
-        v[r] += rng.standard_normal()
-    solve_lower_transposed(L, v, n)
-    for r in range(n):
-        d[int(which[r])] = v[r]
-    return d
-
-
-@kernel(inner=True)
 def draw_centres(target: Target, state: State, rng: np.random.Generator) -> None:
-    """Beta | beta + b for each factor in turn: no row, no sum over rows."""
-    border = target.border
-    P = border.precision.shape[0]
-    at = border.fixed
-    beta = state.vectors[4][:P]
-    sums = state.vectors[5]
+    """Draw fixed effects, and the coarser of nested factors, with each group's own line held."""
+    border, moves = target.border, target.moves
+    beta = state.rest[border.fixed :]
+    own = state.b.reshape(state.b.size)
     for f in range(target.levels.shape[0]):
-        p = target.sizes[f]
-        J = target.levels[f]
-        for i in range(p):
-            t = 0.0
-            if f == 0:
-                for j in range(J):
-                    t += state.b[j, i]
-            else:
-                first = border.start[f - 1]
-                for j in range(J):
-                    t += state.rest[first + j * p + i]
-            sums[i] = t
-        for a in range(P):
-            beta[a] = state.rest[at + a]
-        d = translate(
-            f, p, sums, J, state.Q, border, beta, target.counterpart, target.translation, state.work, state.vectors, rng
+        J, p = target.levels[f], target.sizes[f]
+        if f == 0:
+            move_centres(moves, f, J, p, own, 0, state.Q, border, beta, state.work, state.vectors, rng)
+        else:
+            at = border.start[f - 1]
+            move_centres(moves, f, J, p, state.rest, at, state.Q, border, beta, state.work, state.vectors, rng)
+    for pair in range(moves.child.shape[0]):
+        f, g = moves.child[pair], moves.parent[pair]
+        child, at = own, 0
+        if f > 0:
+            child, at = state.rest, border.start[f - 1]
+        # the factor with most coefficients comes first, so that a parent there is not the usual case
+        parent, above = own, 0
+        if g > 0:
+            parent, above = state.rest, border.start[g - 1]
+        move_nested(
+            moves,
+            pair,
+            child,
+            at,
+            target.sizes[f],
+            target.levels[f],
+            parent,
+            above,
+            target.sizes[g],
+            target.levels[g],
+            state.Q,
+            state.sums,
+            rng,
         )
-        for i in range(p):
-            for a in range(P):
-                state.rest[at + a] += target.translation[f, i, a] * d[i]
-            if f == 0:
-                for j in range(J):
-                    state.b[j, i] -= d[i]
-            else:
-                first = border.start[f - 1]
-                for j in range(J):
-                    state.rest[first + j * p + i] -= d[i]
 
 
 @kernel(inner=True)
