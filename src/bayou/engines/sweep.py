@@ -378,8 +378,12 @@ def draw_whitened(target: Target, state: State, w: float, rng: np.random.Generat
         for a in range(q):
             for c in range(a):
                 M[c, a] = M[a, c]
-        # the joint proposal is accepted most of the time; a prior that it misses is met by slices now and then
-        if rng.random() < SLICES or not propose_factor(blocks, r, L, g, M, zeros, state.work[3], state.work[4], z, rng):
+        # one number is best sliced; of several a joint proposal is mostly accepted, and a prior that it
+        # misses is met by slices now and then
+        sliced = p == 1 or rng.random() < SLICES
+        if not sliced:
+            sliced = not propose_factor(blocks, r, L, g, M, zeros, state.work[3], state.work[4], z, rng)
+        if sliced:
             slice_factor(blocks, r, L, 0.0, zeros, g, M, WHITENED_ELEMENTS, state.work[3], rng)
         for j in range(target.levels[f]):
             at = first + j * size + s
