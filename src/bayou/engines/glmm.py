@@ -21,6 +21,7 @@ from bayou.engines.proposals import (
     Rows,
     Scratch,
     fixed_laplace,
+    fixed_mode,
     group_laplace,
     group_mode,
     group_random_walk,
@@ -95,7 +96,7 @@ def is_gaussian(code: int) -> bool:
     return code == GAUSSIAN_IDENTITY or code == GAUSSIAN_LOG
 
 
-@kernel(inline=True)
+@kernel(inner=True)
 def row_dispersion_of(target: Target, state: State) -> float:
     """Return the dispersion for the row kernels: sigma is in the weights already."""
     if is_gaussian(target.rows.code) or state.dispersion.shape[0] == 0:
@@ -103,7 +104,7 @@ def row_dispersion_of(target: Target, state: State) -> float:
     return state.dispersion[0]
 
 
-@kernel
+@kernel(inner=True)
 def set_weights(target: Target, state: State) -> None:
     """Weights of the rows from the current residual sds."""
     K, n = target.prior_weights.shape
@@ -113,7 +114,7 @@ def set_weights(target: Target, state: State) -> None:
             state.weights[f, r] = target.prior_weights[f, r] / (s * s)
 
 
-@kernel
+@kernel(inner=True)
 def set_eta(target: Target, state: State) -> None:
     """Eta from beta and b, and the log likelihoods from eta."""
     rows = target.rows
@@ -288,7 +289,7 @@ def move_whitened(target: Target, state: State, adapting: bool, rng: np.random.G
                 state.tune[r, p] += gain * ((1.0 if ok else 0.0) - BEST_ONE)
 
 
-@kernel(inline=True)
+@kernel(inner=True)
 def set_covariances(target: Target, state: State) -> bool:
     """Q and the factors of Sigma of all factors from their blocks."""
     blocks = target.blocks
@@ -384,13 +385,38 @@ def move_dispersion(target: Target, state: State, adapting: bool, squares: Array
 
 
 @kernel
-def groups_to_mode(target: Target, state: State) -> None:
-    """Each level's coefficients to the mode of their conditional, by damped Newton steps."""
+def start(target: Target, state: State, rounds: int) -> bool:
+    """Set everything that follows from the state, then find the mode of all coefficients given the covariances.
+
+    Fixed effects and groups take damped Newton steps in turn. False if the log likelihood is not finite.
+    """
     rows = target.rows
+    if is_gaussian(rows.code):
+        set_weights(target, state)
+    if not set_covariances(target, state):
+        return False
+    set_eta(target, state)
     dispersion = row_dispersion_of(target, state)
-    for f in range(rows.levels.shape[0]):
-        for j in range(rows.levels[f]):
-            group_mode(rows, state.weights, dispersion, f, j, state.Q[f], state.b, state.eta, 10, state.scratch)
+    for _ in range(rounds):
+        fixed_mode(
+            rows,
+            state.weights,
+            dispersion,
+            target.border,
+            target.beta_codes,
+            target.beta_parameters,
+            state.beta,
+            state.eta,
+            10,
+            state.scratch,
+            state.Hx,
+            state.vectors,
+        )
+        for f in range(rows.levels.shape[0]):
+            for j in range(rows.levels[f]):
+                group_mode(rows, state.weights, dispersion, f, j, state.Q[f], state.b, state.eta, 10, state.scratch)
+    set_eta(target, state)
+    return math.isfinite(state.total[0])
 
 
 @kernel

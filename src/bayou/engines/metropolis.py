@@ -14,7 +14,7 @@ from bayou.engines.centring import centring
 from bayou.engines.chains import ChainEngine, Draws, Plan
 from bayou.engines.contract import contract
 from bayou.engines.glmm import State, Target
-from bayou.engines.proposals import Rows, Scratch, fixed_mode
+from bayou.engines.proposals import Rows, Scratch
 from bayou.engines.starts import starting_factors, starting_scale
 from bayou.errors import DataError, Unsupported
 from bayou.linalg.schur import Border
@@ -179,27 +179,10 @@ class MetropolisChain:
         known = len(target.beta_codes)
         for i in range(known):
             self.state.beta[len(self.state.beta) - known + i] = model.working.inside(i)
-        if glmm.is_gaussian(target.rows.code):
-            glmm.set_weights(target, self.state)
-        if not self._to_mode(8):
+        if not glmm.start(target, self.state, 8):
             raise Unsupported(
                 "The log likelihood is not finite at the starting point: check the offset and the scale of the columns."
             )
-
-    def _to_mode(self, rounds: int) -> bool:
-        """Start from the mode of all coefficients given the covariances: fixed effects and groups in turn."""
-        target, state = self.target, self.state
-        if not glmm.set_covariances(target, state):
-            return False
-        glmm.set_eta(target, state)
-        for _ in range(rounds):
-            fixed_mode(
-                target.rows, state.weights, glmm.row_dispersion_of(target, state), target.border, target.beta_codes,
-                target.beta_parameters, state.beta, state.eta, 10, state.scratch, state.Hx, state.vectors,
-            )  # fmt: skip
-            glmm.groups_to_mode(target, state)
-        glmm.set_eta(target, state)
-        return bool(np.isfinite(state.total[0]))
 
     def boundary(self, scan: int) -> int:
         """Return infinity: steps are tuned at every scan of the warm-up, inside the kernels."""

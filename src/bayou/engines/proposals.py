@@ -399,7 +399,7 @@ def group_mode(
         eta[rows.master[f, low + r]] = here[r]
 
 
-@kernel
+@kernel(inner=True)
 def fixed_mode(
     rows: Rows,
     weights: Array,
