@@ -68,8 +68,8 @@ class Gibbs(ChainEngine):
     >>> import bayou
     >>> school = bayou.datasets.load("school")
     >>> fit = bayou.fit("score ~ ses + (ses | school)", school, engine=bayou.engines.Gibbs(draws=200), seed=1)
-    >>> fit.draws()["beta"].shape
-    (4, 200, 2)
+    >>> fit.draws()["beta[ses]"].shape
+    (800,)
     """
 
     name: ClassVar[str] = "gibbs"

@@ -56,8 +56,8 @@ class Metropolis(ChainEngine):
     >>> clinic = bayou.datasets.load("clinic")
     >>> text = "proportion(favorable, patients) ~ treatment + (1 | clinic)"
     >>> fit = bayou.fit(text, clinic, family="binomial", engine=bayou.engines.Metropolis(draws=200), seed=1)
-    >>> fit.draws()["sd_clinic"].shape
-    (4, 200, 1)
+    >>> fit.draws()["sd_clinic[Intercept]"].shape
+    (800,)
     """
 
     name: ClassVar[str] = "metropolis"
