@@ -29,8 +29,8 @@ bench: $(VENV)/.with-dev
 	@$(BIN)/python -m benchmarks
 
 lint: $(VENV)/.with-dev
-	@$(BIN)/ruff check src tests $(wildcard benchmarks)
-	@$(BIN)/mypy
+	@$(BIN)/ruff check src tests benchmarks
+	@$(BIN)/mypy src benchmarks
 
 docs: $(VENV)/.with-docs
 	@$(BIN)/pdoc --docformat numpy --math --output-directory site bayou
