@@ -35,7 +35,7 @@ from bayou.predict import predict
 
 __all__ = ["draw_predictive_check"]
 
-MOST_ROWS, ROW_PANEL, LINES, BARS = 5000, 120, 40, 40
+MOST_ROWS, ROW_PANEL, LINES, BARS, BINS = 5000, 120, 40, 40, 20
 DISCRETE = ("bernoulli", "binomial", "poisson", "negative_binomial")
 
 
@@ -67,10 +67,16 @@ def draw_predictive_check(
         _counts(left, y, replicated, interval)
     else:
         _densities(left, y, replicated)
-    left.set_xlabel(plain(response_words(design)))
-    right.set_ylabel(plain(response_words(design)))
+    bernoulli = posterior.model.family.name == "bernoulli"
+    words = response_words(design)
+    left.set_xlabel(plain(design.response_name if bernoulli else words))
+    right.set_ylabel(plain(words))
+    if bernoulli:
+        y, replicated, size_of_bin = _bins(y, replicated)
     inside = _row_by_row(right, y, replicated, interval)
-    right.set_title(f"{_share(inside)} of the rows lie in their {chance} interval", loc="left", size=NORMAL)
+    things = f"bins of {size_of_bin} rows" if bernoulli else "rows"
+    right.set_xlabel(things)
+    right.set_title(f"{_share(inside)} of the {things} lie in their {chance} interval", loc="left", size=NORMAL)
     many: tuple[Any, str] = (Line2D([], [], color=BLUE, alpha=0.5, linewidth=0.8), "replicated")
     if discrete:
         many = (Patch(color=BLUE, alpha=0.35, linewidth=0), f"replicated, {chance}")
@@ -79,18 +85,28 @@ def draw_predictive_check(
     if inside < 1.0:
         legend.append((Line2D([], [], color=ORANGE, marker="o", markersize=3, linewidth=0), "data outside"))
     fewer = f"{len(some):,} of {design.n:,} rows, evenly spaced." if len(some) < design.n else ""
-    shown = min(len(some), ROW_PANEL)
+    shown = f"{min(len(y), ROW_PANEL):,} {things}"
     caption = (
         f"{len(replicated):,} replicated data sets from the groups that were observed.",
-        f"Right: {shown:,} rows, in the order of their predicted median.",
+        f"Right: {shown}, in the order of what is predicted.",
         fewer,
     )
-    return finish(picture, f"Predictive check of {response_words(design)}", caption, legend, save)
+    return finish(picture, f"Predictive check of {words}", caption, legend, save)
 
 
 def _share(inside: float) -> str:
     """Write a share in per cent; 100 is kept for all."""
     return "100 %" if inside == 1.0 else f"{min(100 * inside, 99.9):.1f} %"
+
+
+def _bins(y: Array, replicated: Array) -> tuple[Array, Array, int]:
+    """Average rows of 0 and 1 over bins of similar probability; a row alone says nothing of its fit."""
+    size = max(1, -(-len(y) // BINS))
+    order = np.argsort(replicated.mean(axis=0), kind="stable")
+    starts = np.arange(0, len(y), size)
+    counts = np.diff(np.append(starts, len(y)))
+    shares = np.add.reduceat(replicated[:, order], starts, axis=1) / counts
+    return np.add.reduceat(y[order], starts) / counts, shares, size
 
 
 def _densities(ax: Axes, y: Array, replicated: Array) -> None:
@@ -149,5 +165,4 @@ def _row_by_row(ax: Axes, y: Array, replicated: Array, interval: float) -> float
     for mask, colour in ((inside[shown], BLACK), (~inside[shown], ORANGE)):
         ax.plot(places[mask], y[shown][mask], "o", color=colour, markersize=2.4, markeredgewidth=0)
     ax.set_xticks([])
-    ax.set_xlabel("rows")
     return float(inside.mean())

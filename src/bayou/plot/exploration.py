@@ -220,7 +220,7 @@ def _profiles(
         handles.append((right.lines[-1], f"degree {degree}"))
     prefix = {"identity": "mean", "log": "log mean", "logit": "logit of the mean"}[seen.scale]
     right.set_title(f"Polynomials fitted to the {prefix}", loc="left", size=NORMAL)
-    right.set_ylabel(plain(f"{prefix} {seen.y_words}"))
+    right.set_ylabel(plain(prefix if seen.scale == "logit" else f"{prefix} {seen.y_words}"))
     for ax in (left, right):
         ax.set_xlabel(plain(seen.x_words))
     skipped = int((~usable).sum())
@@ -285,13 +285,16 @@ def _regressions(seen: ByGroup, size: tuple[float, float] | None, save: str | os
     left.set_xlabel(plain(seen.x_words))
     left.set_ylabel(plain(seen.y_words))
     left.set_title(f"A regression for each {plain(seen.group)}", loc="left", size=NORMAL)
-    _slopes(right, [fits[j] for j in order], [label_text(seen.levels[j]) for j in order] if labelled else [], whole)
+    cut = _slopes(
+        right, [fits[j] for j in order], [label_text(seen.levels[j]) for j in order] if labelled else [], whole
+    )
     heading = "Their slopes, in order" if labelled else f"Slopes of {len(order):,} levels, in order"
     right.set_title(heading, loc="left", size=NORMAL)
     without = len(seen.levels) - len(fits)
     caption = (
-        "Least squares; right: 95 % confidence intervals, the widest cut off, and dashed the slope of all rows.",
+        "Least squares; right: slopes with 95 % confidence intervals, dashed the slope of all rows.",
         f"{plural(without, 'level')} with too few rows for a line." if without else "",
+        "Wide intervals are cut off." if cut else "",
         _dropped(seen),
     )
     handles = [
@@ -322,7 +325,8 @@ def _line(x: Array, y: Array) -> Line | None:
     return Line(intercept, slope, float(stats.t.ppf(0.975, len(x) - 2)) * error)
 
 
-def _slopes(ax: Axes, lines: list[Line], labels: list[str], whole: Line | None) -> None:
+def _slopes(ax: Axes, lines: list[Line], labels: list[str], whole: Line | None) -> bool:
+    """Draw slopes in order; return whether some interval does not fit into the panel."""
     rows = np.arange(len(lines))
     slopes, halves = np.array([line.slope for line in lines]), np.array([line.half for line in lines])
     if whole is not None:
@@ -339,3 +343,5 @@ def _slopes(ax: Axes, lines: list[Line], labels: list[str], whole: Line | None) 
     ax.set_ylim(-0.7, len(lines) - 0.3)
     ax.spines["left"].set_visible(False)
     ax.set_xlabel("slope")
+    left, right = ax.get_xlim()
+    return bool((slopes - halves < left).any() or (slopes + halves > right).any())

@@ -189,11 +189,12 @@ def _draw(
     design = posterior.model.design
     grouping = design.groupings[place]
     y, values = shown_responses(design), known.values(x)
-    shape = grid_shape(len(lines), 5 if len(lines) > 8 else 4)
+    shape = grid_shape(len(lines), 6 if len(lines) > 20 else 5 if len(lines) > 8 else 4)
     picture = canvas(max(1.65 * shape[1] + 0.6, 5.2), max(1.4 * shape[0] + 1.0, 2.6), size)
     axes = panels(picture, *shape, sharex=True, sharey=True)
+    many = max(len(line.rows) for line in lines) > 60
     for ax, line in zip(axes, lines, strict=False):
-        _panel(ax, line, values[line.rows], y[line.rows])
+        _panel(ax, line, values[line.rows], y[line.rows], many)
         title = f"{label_text(grouping.levels[line.level])}"
         ax.set_title(plain(title), loc="left", size=SMALL + 0.5, color=BLACK, pad=2)
         ax.set_title(f"n = {len(line.rows):,}", loc="right", size=SMALL - 1, color=GRAY, pad=2)
@@ -227,8 +228,7 @@ def _draw(
     return finish(picture, f"{grouping.name}: each level along {x}", caption, legend, save)
 
 
-def _panel(ax: Axes, line: GroupLine, x: Array, y: Array) -> None:
-    many = len(x) > 60
+def _panel(ax: Axes, line: GroupLine, x: Array, y: Array, many: bool) -> None:
     ax.plot(x, y, "o", color=GRAY, markersize=1.4 if many else 2.2, alpha=0.45 if many else 0.7, markeredgewidth=0)
     ax.fill_between(line.x, line.lower, line.upper, color=LIGHT, alpha=0.6, linewidth=0)
     if line.alone is not None:
