@@ -22,9 +22,10 @@ LARGE = ("VerbAgg", "InstEval", "counts")  # only when asked for: minutes
 Target = tuple[str, float, float, str]
 
 
-def contest(problem: Problem, quick: bool = False, repeats: int = 5) -> list[Figure]:
+def contest(problem: Problem, quick: bool = False) -> list[Figure]:
     """Run bayou and every rival that takes this problem; a rival that is not there says so."""
     figures = []
+    repeats = 1 if quick or problem.name in LARGE else 5
     for ours in OURS[problem.name]:
         call = partial(ours.run, problem, share=QUICK if quick else 1.0)
         # the first call reads the kernels from the disk, or compiles them
@@ -90,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parts.append(text)
 
     say(f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}; whole calls on one "
-        "thread, imports, compiling and diagnostics apart; bayou: medians of 5 runs, rivals: one run")  # fmt: skip
+        "thread, imports, compiling and diagnostics apart; bayou: medians of 5 runs (large problems: one), rivals: one run")  # fmt: skip
     if chosen.quick:
         say("A quick run: too short for its figures to mean anything.")
     lines: list[Target] = []

@@ -19,9 +19,11 @@ class Contestant:
     settings: dict[str, Any]
 
     def run(self, problem: Problem, seed: int, *, share: float = 1.0) -> Outcome:
-        """Fit once; ``share`` of the draws."""
+        """Fit once; ``share`` of the draws, none for a call that only makes the kernels ready."""
         arguments = problem.arguments() | self.settings
         arguments["draws"] = draws = max(int(arguments["draws"] * share), 100)
+        if share == 0.0:
+            arguments |= {"draws": (draws := 10), "warmup": 10, "chains": 1}
         fits: list[bayou.Fit] = []
         wall, processor = timed(
             lambda: fits.append(bayou.fit(**arguments, engine=self.engine, seed=seed, cores=1, progress=False))
