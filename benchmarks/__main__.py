@@ -90,8 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(text, end="\n\n", flush=True)
         parts.append(text)
 
-    say(f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}; whole calls on one "
-        "thread, imports, compiling and diagnostics apart; bayou: medians of 5 runs (large problems: one), rivals: one run")  # fmt: skip
+    machine = f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}"
+    say(f"{machine}; whole calls on one thread, imports, compiling and diagnostics apart")
+    say("bayou: medians of 5 runs (large problems: one run); rivals: one run")
     if chosen.quick:
         say("A quick run: too short for its figures to mean anything.")
     lines: list[Target] = []
