@@ -117,6 +117,8 @@ def pooling(model: Model, engine: str | Engine = "auto", *, seed: int | None = N
     >>> three.table().loc[("s01", "Intercept"), ["none", "partial", "complete"]].size
     3
     """
+    if not isinstance(model, Model):
+        raise DataError(f"pooling takes a Model, not {type(model).__name__}: pooling(bayou.Model(formula, data)).")
     bars = model.design.formula.bars
     factors = {bar.factors for bar in bars}
     if len(factors) != 1 or len(next(iter(factors))) != 1:
@@ -192,6 +194,11 @@ def compare(*fits: Fit, names: list[str] | None = None) -> pd.DataFrame:
 
     if len(fits) < 2:
         raise DataError("compare needs at least two fits: compare(fit1, fit2).")
+    for number, one in enumerate(fits, start=1):
+        if not isinstance(one, Fit):
+            raise DataError(
+                f"argument {number} of compare is of type {type(one).__name__}: give what bayou.fit returns."
+            )
     first = fits[0].result.model.design
     for number, other in enumerate(fits[1:], start=2):
         design = other.result.model.design

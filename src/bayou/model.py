@@ -13,6 +13,7 @@ from bayou import binding, design, families
 from bayou._types import Array, Integers
 from bayou.binding import BoundPriors
 from bayou.design import Design
+from bayou.errors import DataError, FormulaError
 from bayou.families import Family
 from bayou.formula import Formula, parse
 from bayou.priors import Priors
@@ -20,6 +21,9 @@ from bayou.priors.codes import EXPONENTIAL, HALF_NORMAL, HALF_T, UNIFORM
 
 if TYPE_CHECKING:
     from bayou.fitting import Fit
+
+
+LARGEST = 1e120  # sums of squares of such numbers, and their products with variances, still fit
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,17 @@ class Working:
         if self.intercept is not None:
             e[self.intercept] = 1.0
         return e
+
+
+def _check_sizes(design: Design) -> None:
+    """Refuse a response among its own predictors, and numbers whose squares overflow."""
+    if design.response_name in design.coefficients:
+        raise FormulaError(f"the response `{design.response_name}` also stands on the right of ~; take it away there.")
+    named = [(f"the response `{design.response_name}`", design.y)]
+    named += [(f"the column {name}", design.X[:, c]) for c, name in enumerate(design.coefficients)]
+    for what, values in named:
+        if len(values) and np.abs(values).max() > LARGEST:
+            raise DataError(f"{what} reaches {np.abs(values).max():.3g}, whose square overflows: change its unit.")
 
 
 class Model:
@@ -112,11 +127,19 @@ class Model:
         missing: str = "error",
         functions: Mapping[str, Callable[..., Any]] | None = None,
     ) -> None:
+        if not isinstance(formula, (str, Formula)):
+            raise FormulaError(
+                f"the formula is of type {type(formula).__name__}: give text such as 'y ~ x + (1 | g)' first, "
+                "then the data."
+            )
+        if sigma_by is not None and not isinstance(sigma_by, str):
+            raise DataError(f"sigma_by is of type {type(sigma_by).__name__}: give the name of a column of the data.")
         parsed = parse(formula, functions or {}) if isinstance(formula, str) else formula
         chosen = families.get(family)
         built = design.build(
             parsed, data, chosen, weights=weights, sigma_by=sigma_by, missing=missing, functions=functions
         )
+        _check_sizes(built)
         self._set(built, binding.bind(priors, built))
 
     def _set(self, built: Design, bound: BoundPriors) -> None:
@@ -201,6 +224,8 @@ class Model:
         >>> model.sample_prior(5, seed=1)["sd_school"].shape
         (5, 1)
         """
+        if not isinstance(draws, (int, np.integer)) or draws < 1:
+            raise DataError(f"draws={draws!r}: give a whole number of at least 1.")
         rng = np.random.default_rng(seed)
         levels = len(self.design.sigma_levels)
         out: dict[str, Array] = {"beta": np.stack([binding.draw_beta(self.bound, rng) for _ in range(draws)])}

@@ -69,7 +69,7 @@ class Metropolis(ChainEngine):
         super().__post_init__()
         if self.proposal not in ("laplace", "random_walk"):
             raise Unsupported(f"proposal={self.proposal!r} is not known; use 'laplace' or 'random_walk'.")
-        number = isinstance(self.scale, (int, float)) and not isinstance(self.scale, bool) and self.scale > 0
+        number = isinstance(self.scale, (int, float)) and not isinstance(self.scale, bool) and 0 < self.scale < np.inf
         if self.scale != "adapted" and not number:
             raise DataError(f"scale={self.scale!r}: give a positive number or 'adapted'.")
 

@@ -41,7 +41,7 @@ def save(posterior: Posterior, path: str | os.PathLike[str]) -> Path:
     FileError
         If the folder is missing, full or cannot be written, or the file is locked.
     """
-    target = Path(path)
+    target = _path(path)
     if not target.absolute().parent.is_dir():
         raise FileError(f"{target} cannot be written: give a folder that exists.")
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
@@ -131,6 +131,13 @@ def _version() -> str:
 # ---- reading -------------------------------------------------------------------------------
 
 
+def _path(path: object) -> Path:
+    """Return the path of a file, refusing what is not one."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise FileError(f"{path!r} is not the name of a file: give text such as 'fit.nc'.")
+    return Path(path)
+
+
 def load(path: str | os.PathLike[str], functions: Mapping[str, Callable[..., Any]] | None = None) -> Posterior:
     """Read a result that `save` wrote; the file is closed again before this returns.
 
@@ -148,7 +155,7 @@ def load(path: str | os.PathLike[str], functions: Mapping[str, Callable[..., Any
     """
     import h5netcdf
 
-    source = Path(path)
+    source = _path(path)
     if not source.is_file():
         raise FileError(f"There is no file {source}.")
     try:

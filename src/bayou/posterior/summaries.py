@@ -21,7 +21,7 @@ __all__ = ["described", "draws_frame", "effects_frame", "probability", "summary_
 
 def probability(interval: float) -> float:
     """Return the probability of an interval, or refuse what is none."""
-    if not 0.0 < interval < 1.0:
+    if not isinstance(interval, (int, float)) or not 0.0 < interval < 1.0:
         raise DataError(f"interval={interval!r}: give a probability between 0 and 1, such as 0.95.")
     return float(interval)
 

@@ -67,6 +67,8 @@ def evaluate(posterior: Posterior, expression: str) -> Array:
     UnsafeFormula
         If the expression holds anything else.
     """
+    if not isinstance(expression, str):
+        raise FormulaError(f"the expression is of type {type(expression).__name__}: give text such as 'sigma**2'.")
     if len(expression) > LONGEST or _depth(expression) > DEEPEST:
         raise UnsafeFormula(f"The expression is too long or too deeply nested (at most {LONGEST} and {DEEPEST}).")
     places = dict(posterior.rows)

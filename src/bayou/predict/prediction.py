@@ -89,6 +89,8 @@ def predict(
         _refuse_unseen(posterior, rows)
     if kind == "outcome":
         _refuse_without_trials(posterior, rows)
+    if seed is not None and (not isinstance(seed, (int, np.integer)) or isinstance(seed, bool)):
+        raise DataError(f"seed={seed!r}: give a whole number, or None.")
     if seed is None:
         seed = posterior.info.get("seed") or 0
     compute = _Predictor(posterior, rows, kind, groups, abs(int(seed)))
@@ -101,7 +103,7 @@ def _check_options(kind: str, groups: str, interval: float) -> None:
     for name, value, known in (("kind", kind, get_args(Kind)), ("groups", groups, get_args(Groups))):
         if value not in known:
             raise DataError(f"{name}={value!r} is not known; {name} is one of {', '.join(map(repr, known))}.")
-    if not 0.0 < interval < 1.0:
+    if not isinstance(interval, (int, float)) or not 0.0 < interval < 1.0:
         raise DataError(f"interval={interval!r}: give a probability between 0 and 1, such as 0.95.")
 
 

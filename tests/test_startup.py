@@ -1,0 +1,51 @@
+"""Start-up in fresh processes: `import bayou`, and the first fit with a warm kernel cache.
+
+Each figure is the best of several processes, since a busy machine only ever adds to it.
+"""
+
+import subprocess
+import sys
+
+import pytest
+
+NEW = "import time; start = time.perf_counter()\n"
+SAY = "\nprint(time.perf_counter() - start)"
+PACKAGES = "import pandas, formulaic, numba"
+FITS = {
+    "gibbs": """
+import bayou
+fit = bayou.fit("score ~ ses + (ses | school)", bayou.datasets.load("school"), engine="gibbs", seed=1, progress=False)
+""",
+    "metropolis": """
+import bayou
+fit = bayou.fit("proportion(favorable, patients) ~ treatment + (1 | clinic)", bayou.datasets.load("clinic"),
+                family="binomial", engine="metropolis", seed=1, progress=False)
+""",
+}
+
+
+def seconds(code):
+    done = subprocess.run([sys.executable, "-c", NEW + code + SAY], capture_output=True, text=True, check=True)
+    return float(done.stdout), done.stderr
+
+
+def test_import():
+    assert min(seconds("import bayou")[0] for _ in range(5)) < 0.3
+
+
+@pytest.mark.parametrize("engine", FITS)
+def test_first_fit_with_a_warm_cache(engine):
+    seconds(FITS[engine])  # compiles, if nothing has yet
+    runs = [(seconds(PACKAGES)[0], seconds(FITS[engine])) for _ in range(3)]
+    for _, (_, said) in runs:
+        assert "compiling" not in said
+    packages, fits = min(p for p, _ in runs), min(f for _, (f, _) in runs)
+    assert fits - packages < 1.0, f"{fits:.2f} s, of which pandas, formulaic and numba {packages:.2f} s"
+
+
+def test_a_fit_leaves_the_heavy_packages_of_results_alone():
+    """xarray, arviz and matplotlib come with the first result that needs them, not with the fit."""
+    code = FITS["metropolis"] + "import sys; print(sorted({m.split('.')[0] for m in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    for package in ("xarray", "arviz_stats", "arviz_plots", "matplotlib", "typer"):
+        assert f"'{package}'" not in done.stdout, package
