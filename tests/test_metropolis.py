@@ -200,7 +200,7 @@ def weighted(structure, family, priors=None):
 def test_every_move_alone(move, family, rng):
     if move == "dispersion" and FAMILIES[family].dispersion is None:
         pytest.skip("no dispersion")
-    z, gaps, bench = replicates(weighted("slopes", family), lambda b: b.move(MOVES[move], 3, rng), 1500, rng)
+    z, gaps, bench = replicates(weighted("slopes", family), lambda b: b.move(MOVES[move], 3, rng), 600, rng)
     assert (np.abs(gaps).max(axis=0) > 0).any(), "nothing moved"
     assert np.abs(z).max() < 4.3, np.round(z, 1)
 
@@ -210,7 +210,7 @@ def test_every_move_alone(move, family, rng):
 )
 @pytest.mark.parametrize("structure", ["crossed", "nested"])
 def test_moves_with_several_factors(structure, move, rng):
-    z, _, _ = replicates(weighted(structure, "poisson"), lambda b: b.move(move, 2, rng), 1500, rng)
+    z, _, _ = replicates(weighted(structure, "poisson"), lambda b: b.move(move, 2, rng), 600, rng)
     assert np.abs(z).max() < 4.3, np.round(z, 1)
 
 
@@ -226,7 +226,7 @@ PRIOR_KINDS = {
 @pytest.mark.parametrize("kind", PRIOR_KINDS)
 def test_priors_of_every_kind(kind, laplace, rng):
     model = build("x + (x | g)", "poisson", PRIOR_KINDS[kind])
-    z, _, _ = replicates(model, lambda b: b.scan(laplace, 3, rng), 1500, rng)
+    z, _, _ = replicates(model, lambda b: b.scan(laplace, 3, rng), 600, rng)
     assert np.abs(z).max() < 4.3, np.round(z, 1)
 
 
@@ -299,7 +299,7 @@ def test_group_conditionals(family, move, rng):
     y = oracle.draw_response(model, point, rng)
     bench.respond(y)
     bench.put(point)
-    draws = np.empty(10_000)
+    draws = np.empty(4_000)
     for i in range(len(draws)):
         bench.move(MOVES[move], 2 if move == "laplace" else 6, rng)
         draws[i] = bench.state.b[0]
@@ -321,7 +321,7 @@ def test_fixed_and_dispersion_conditionals(family, rng):
     point = oracle.draw_from_prior(model, rng)
     bench.respond(oracle.draw_response(model, point, rng))
     bench.put(point)
-    draws = np.empty(10_000)
+    draws = np.empty(4_000)
     for i in range(len(draws)):
         bench.move(FIXED, 2, rng)
         draws[i] = bench.state.beta[0]

@@ -112,9 +112,12 @@ def test_units_of_the_response(name, shift, factor):
     assert_mapped(moved, affine(plain, shift, factor), 1e-5)
 
 
-@pytest.mark.parametrize("factor", [1e-9, 1e-3, 1e6])
-def test_units_of_a_column(engine, plain, factor):
+@pytest.mark.parametrize("factor", [1e-9, 1e-3, 1e9])
+def test_units_of_a_column(request, engine, plain, factor):
     """The same draws whatever the unit of x, with the default priors."""
+    if engine is GAUSSIAN["collapsed"] and factor > 1:
+        reason = "collapsed.refit adds 1e-10 to the proposal's variances whatever their unit: another path"
+        request.applymarker(pytest.mark.xfail(reason=reason, strict=True, raises=AssertionError))
     expected = affine(plain, 0.0, 1.0, factor)
     found = draws_of(engine, DATA.assign(x=factor * DATA["x"]))
     for k in range(2):
@@ -236,8 +239,9 @@ def test_a_prior_by_another_name(name):
     """
     gaussian = name in GIBBS
     formula, family = ("y ~ x + (x | g)", "gaussian") if gaussian else ("k ~ x + (x | g)", "poisson")
+    engine = replace(SAMPLERS[name], draws=30_000)
     one, two = (
-        draws_of(SAMPLERS[name], formula=formula, family=family, seed=seed, priors={"beta": beta, "sd": HalfNormal(1)})
+        draws_of(engine, formula=formula, family=family, seed=seed, priors={"beta": beta, "sd": HalfNormal(1)})
         for seed, beta in ((5, Normal(-0.5, 0.1)), (6, StudentT(1e6, -0.5, 0.1)))
     )
     assert_same_posterior(one, two, enough=300)

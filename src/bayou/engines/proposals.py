@@ -236,8 +236,8 @@ def group_random_walk(
 
 @kernel(inner=True)
 def log_prior_fixed(border: Border, codes: Integers, parameters: Array, beta: Array) -> float:
-    """Log p(beta) up to a constant."""
-    P = beta.shape[0]
+    """Log p(beta) up to a constant; ``beta`` may be longer scratch."""
+    P = border.linear.shape[0]
     total = 0.0
     for i in range(P):
         t = 0.0
