@@ -121,7 +121,8 @@ class Bench:
         return Point(self.model.working.to_printed @ state.beta, [b[g] for g in sorted(b)], Sigma, dispersion)
 
     def move(self, which: int, times: int, rng: np.random.Generator) -> None:
-        assert make_moves(self.target, self.state, which, times, np.zeros(len(self.state.dispersion) + 1), rng)
+        squares = np.zeros(max(len(self.state.dispersion), 1))
+        assert make_moves(self.target, self.state, which, times, squares, rng)
 
     def scan(self, laplace: bool, times: int, rng: np.random.Generator) -> None:
         B, p = self.target.blocks.A.shape

@@ -8,7 +8,7 @@ import numpy as np
 
 from bayou._types import Array
 from bayou.effects.iid import INVERSE_WISHART, STANDARD_DEVIATIONS, BlockTable
-from bayou.priors.codes import UNIFORM
+from bayou.priors.codes import OF_PRECISION, OF_VARIANCE, UNIFORM
 
 if TYPE_CHECKING:
     from bayou.model import Model
@@ -23,12 +23,12 @@ def response_scale(model: Model) -> float:
 
 
 def inside(value: float, code: int, parameters: Array) -> float:
-    """Move ``value`` into the support of a bounded prior."""
-    if code == UNIFORM:
-        low, high = float(parameters[0]), float(parameters[1])
-        if not low < value < high:
-            return 0.5 * (low + high)
-    return value
+    """Move a standard deviation into the support of a bounded prior on it, its square or its inverse square."""
+    low, high = float(parameters[0]), float(parameters[1])
+    of = {UNIFORM: 1.0, OF_VARIANCE + UNIFORM: 2.0, OF_PRECISION + UNIFORM: -2.0}.get(code)
+    if of is None or low < value**of < high:
+        return value
+    return float((0.5 * (low + high)) ** (1.0 / of))
 
 
 def starting_factors(model: Model, blocks: BlockTable, spread: float) -> Array:
