@@ -218,7 +218,8 @@ def new_state(model: Model, target: Target, scale: float, spread: float) -> Stat
     """Allocate one chain: coefficients at zero, covariances ``spread`` times their usual start."""
     rows = target.rows
     n, P = rows.X.shape
-    B, p = target.blocks.A.shape
+    B, block = target.blocks.A.shape
+    p = max([1, block, *rows.sizes])  # a factor of several blocks is wider than its widest block
     K = max(len(rows.levels), 1)
     total = int(rows.levels.sum())
     largest = int(np.diff(rows.start).max()) if total else 0
@@ -249,7 +250,7 @@ def new_state(model: Model, target: Target, scale: float, spread: float) -> Stat
         weights=target.prior_weights.copy(),
         likelihood=np.full(total, np.nan),
         total=np.zeros(1),
-        tune=np.full((B, p + 1), -1.0),
+        tune=np.full((B, block + 1), -1.0),
         walk=np.full(K, np.log(scale)),
         step=np.full(1, -1.0),
         accepted=np.zeros(total),

@@ -68,7 +68,7 @@ def new_state(target: Target, factor: Factor, L: Array, sigma: Array) -> State:
     """Allocate the state of one chain at covariance factors L and residual sds sigma."""
     J, p = target.arrow.a.shape
     R = target.arrow.d.shape[0]
-    largest = max(L.shape[1], p, 1)
+    largest = max([1, p, L.shape[1], *target.sizes])  # a factor of several blocks is wider than any of them
     m = max(largest * (largest + 1) // 2, target.border.precision.shape[0], len(target.moves.at), 1)
     K = max(len(target.levels), 1)
     return State(
