@@ -201,7 +201,7 @@ def weighted(structure, family, priors=None):
 def test_every_move_alone(move, family, rng):
     if move == "dispersion" and FAMILIES[family].dispersion is None:
         pytest.skip("no dispersion")
-    z, gaps, bench = replicates(weighted("slopes", family), lambda b: b.move(MOVES[move], 3, rng), 600, rng)
+    z, gaps, bench = replicates(weighted("slopes", family), lambda b: b.move(MOVES[move], 3, rng), 1500, rng)
     assert (np.abs(gaps).max(axis=0) > 0).any(), "nothing moved"
     assert np.abs(z).max() < 4.3, np.round(z, 1)
 
@@ -211,7 +211,7 @@ def test_every_move_alone(move, family, rng):
 )
 @pytest.mark.parametrize("structure", ["crossed", "nested"])
 def test_moves_with_several_factors(structure, move, rng):
-    z, _, _ = replicates(weighted(structure, "poisson"), lambda b: b.move(move, 2, rng), 600, rng)
+    z, _, _ = replicates(weighted(structure, "poisson"), lambda b: b.move(move, 2, rng), 1500, rng)
     assert np.abs(z).max() < 4.3, np.round(z, 1)
 
 
@@ -227,7 +227,7 @@ PRIOR_KINDS = {
 @pytest.mark.parametrize("kind", PRIOR_KINDS)
 def test_priors_of_every_kind(kind, laplace, rng):
     model = build("x + (x | g)", "poisson", PRIOR_KINDS[kind])
-    z, _, _ = replicates(model, lambda b: b.scan(laplace, 3, rng), 600, rng)
+    z, _, _ = replicates(model, lambda b: b.scan(laplace, 3, rng), 1500, rng)
     assert np.abs(z).max() < 4.3, np.round(z, 1)
 
 
