@@ -313,7 +313,6 @@ def test_refused(call, error, pieces):
     refuses(call, error, *pieces)
 
 
-@pytest.mark.xfail(reason="families.check does not know the name of the column", strict=True)
 @pytest.mark.parametrize(
     ("formula", "family", "value", "pieces"),
     [(K, "poisson", -1, ("`k`", "row 4")), (P, "binomial", 13, ("`k`", "row 4", "12"))],

@@ -144,8 +144,8 @@ def scans(model, parameterization, point, rng, steps, proposal):
         assert np.isfinite(value)
         theta = np.empty((1, len(t)))
         centre, spread = proposal
-        _, swapped, _, _ = collapsed.run_collapsed(
-            target, state, other, t, value, centre, spread, steps, theta, beta, b, L, sigma, rng
+        _, swapped, _ = collapsed.run_collapsed(
+            target, state, other, t, value, centre, spread, steps, theta, beta, b, L, sigma, np.empty(1), rng
         )
         now = other if swapped else state
         return point_of(model, sums, target, now)

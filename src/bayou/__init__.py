@@ -26,12 +26,13 @@ __all__ = [
     "fit",
     "links",
     "load",
+    "plot",
     "pooling",
     "priors",
 ]
 
 if TYPE_CHECKING:
-    from . import datasets, engines, errors, families, links, priors
+    from . import datasets, engines, errors, families, links, plot, priors
     from .comparison import compare, pooling
     from .fitting import Fit, fit, load
     from .model import Model
@@ -52,6 +53,7 @@ _HOMES = {
     "fit": ("fitting", "fit"),
     "links": ("links", ""),
     "load": ("fitting", "load"),
+    "plot": ("plot", ""),
     "pooling": ("comparison", "pooling"),
     "priors": ("priors", ""),
 }

@@ -68,7 +68,10 @@ def read_outcome(response: Response, rows: Evaluator, family: Family, levels: tu
                 f"are written proportion(successes, trials) or cbind(successes, failures)."
             )
     places = None if rows.positions is None else [int(place) for place in rows.positions]
-    family.check(y, trials, places)
+    try:
+        family.check(y, trials, places)
+    except DataError as error:
+        raise DataError(f"`{response.expressions[0]}`: {error}") from None
     return Outcome(y, trials, errors, levels, notes)
 
 

@@ -81,20 +81,22 @@ def run_collapsed(
     b: Array,
     L: Array,
     sigma: Array,
+    accepted: Array,
     rng: np.random.Generator,
-) -> tuple[int, bool, float, int]:
+) -> tuple[int, bool, float]:
     """Fill the outputs, starting from ``t`` (updated in place) with ``first`` factorised there.
 
-    Returns (draws made, whether the states changed roles, the log density, accepted proposals).
+    Returns (draws made, whether the states changed roles, the log density); ``accepted`` is the share of
+    accepted proposals among the scans of each draw.
     """
     target, first, second = borrow(target), borrow(first), borrow(second)
     d = t.shape[0]
     proposal, z = np.empty(d), np.empty(d)
     swapped = False
-    accepted = 0
     here, there = first, second
     weight = _log_t(t, centre, spread, z)
     for i in range(theta.shape[0]):
+        moved = 0
         for _ in range(thin):
             local = rng.random() < LOCAL
             for k in range(d):
@@ -119,14 +121,15 @@ def run_collapsed(
                 swapped = not swapped
                 value = new
                 weight = new_weight
-                accepted += 1
+                moved += 1
                 for k in range(d):
                     t[k] = proposal[k]
         draw(target.arrow, here.factor, here.rest, here.b, 0, rng)
         record(target, here, i, beta, b, L, sigma)
         for k in range(d):
             theta[i, k] = t[k]
-    return theta.shape[0], swapped, value, accepted
+        accepted[i] = moved / thin
+    return theta.shape[0], swapped, value
 
 
 @kernel(inner=True)
@@ -236,12 +239,17 @@ def _step(minus: Callable[[Array], float], x: Array, direction: Array) -> float:
     return h
 
 
-def refit(draws: Array, spread: Array) -> tuple[Array, Array]:
-    """Centre and spread of the proposal from warm-up draws (n, d), shrunk to ``spread`` when few."""
+def refit(draws: Array, centre: Array, spread: Array) -> tuple[Array, Array]:
+    """Centre and spread of the proposal from warm-up draws (n, d), shrunk to ``spread`` when few.
+
+    Very few draws leave both as they are.
+    """
     n, d = draws.shape
     if n < 10 * d:
-        return draws.mean(axis=0), spread
+        return centre, spread
     covariance = np.atleast_2d(np.cov(draws.T))
     keep = n / (n + 20.0 * d)
-    mixed = keep * covariance + (1.0 - keep) * spread @ spread.T + 1e-10 * np.eye(d)
+    before = spread @ spread.T
+    # the last term keeps a direction that the draws did not move in; it is in the coordinates' own units
+    mixed = keep * covariance + (1.0 - keep) * before + 1e-10 * np.diag(np.diag(before))
     return draws.mean(axis=0), np.linalg.cholesky(mixed)

@@ -206,6 +206,8 @@ class CollapsedChain:
             if self.value > -np.inf:
                 break
         self.seen: list[Array] = []
+        self.before = np.empty((0, len(mode)))
+        self.frozen = False
 
     def boundary(self, scan: int) -> int:
         """Refit at 100, 300, 700, 1500, …: each stretch twice the one before."""
@@ -215,23 +217,27 @@ class CollapsedChain:
         return edge
 
     def adapt(self, scan: int, warmup: int) -> None:
-        """Fit the proposal to the draws since the last boundary."""
+        """Fit the proposal to the draws since the last boundary, with those before if they are more."""
         if self.seen:
-            self.centre, self.spread = collapsed.refit(np.concatenate(self.seen), self.spread)
+            seen = np.concatenate(self.seen)
+            pooled = seen if len(seen) >= len(self.before) else np.concatenate([self.before, seen])
+            self.centre, self.spread = collapsed.refit(pooled, self.centre, self.spread)
+            self.before = seen
         self.seen = []
+        self.frozen = scan >= warmup
 
     def advance(self, draws: int, thin: int, out: Draws) -> int:
         """Run draws x thin scans."""
-        theta = np.empty((draws, len(self.theta)))
+        theta, accepted = np.empty((draws, len(self.theta))), out.statistics["accepted"]
         one, two = self.states
-        done, swapped, self.value, accepted = collapsed.run_collapsed(
+        done, swapped, self.value = collapsed.run_collapsed(
             self.target, one, two, self.theta, self.value, self.centre, self.spread, thin,
-            theta, out.beta, out.b, out.L, out.dispersion, self.rng,
+            theta, out.beta, out.b, out.L, out.dispersion, accepted, self.rng,
         )  # fmt: skip
         if swapped:
             self.states = [two, one]
-        out.statistics["accepted"][:] = accepted / (draws * thin)
-        self.seen.append(theta)
+        if not self.frozen:
+            self.seen.append(theta)
         return int(done)
 
     def group_statistics(self) -> dict[str, Array]:

@@ -183,7 +183,10 @@ class Family(ABC):
             where = np.flatnonzero(bad)
             if len(where):
                 labels = where if rows_label is None else [rows_label[int(i)] for i in where[:3]]
-                first = ", ".join(f"row {a} has {outcomes[i]:.12g}" for a, i in zip(labels, where[:3], strict=False))
+                of = [f" of {count:.12g}" if (counts != 1).any() else "" for count in counts[where[:3]]]
+                first = ", ".join(
+                    f"row {a} has {outcomes[i]:.12g}{n}" for a, i, n in zip(labels, where[:3], of, strict=False)
+                )
                 more = f" and {len(where) - 3} more rows" if len(where) > 3 else ""
                 raise DataError(f"a {self.name} response {sentence}: {first}{more}")
 

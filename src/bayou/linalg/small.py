@@ -61,8 +61,8 @@ def cholesky_in_place(A: Array) -> bool:
     n = A.shape[0]
     if n <= BY_HAND:
         return cholesky(A, A, n)
-    # LAPACK reads columns: its upper factor is our lower one
-    return _potrf(_DOUBLE, _UPPER, n, A.ctypes, n) == 0
+    # LAPACK reads columns: its upper factor is our lower one; it lets nan pass, which reaches the last pivot
+    return _potrf(_DOUBLE, _UPPER, n, A.ctypes, n) == 0 and A[n - 1, n - 1] > 0.0
 
 
 @kernel
