@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -22,7 +20,6 @@ from bayou.families import (
     Poisson,
     rows,
 )
-from bayou.jit import borrow, kernel
 
 ROWS = 100_000
 REPEATS = 400
@@ -31,18 +28,6 @@ FAMILIES: list[Family] = [
     Poisson(), Bernoulli(), Gaussian(), Gaussian(link="log"), NegativeBinomial(), Gamma(),
     Bernoulli(link="probit"), Bernoulli(link="cloglog"),
 ]  # fmt: skip
-
-
-@kernel
-def groups_of(size: int, code: int, y: Any, one: Any, eta: Any, gradient: Any, curvature: Any, work: Any) -> float:
-    """Visit all rows in groups of `size`, as a sampler does."""
-    y, one, eta = borrow(y), borrow(one), borrow(eta)
-    gradient, curvature, work = borrow(gradient), borrow(curvature), borrow(work)
-    total = 0.0
-    for a in range(0, len(y) - size + 1, size):
-        b = a + size
-        total += rows.row_terms(code, y[a:b], one[a:b], one[a:b], eta[a:b], 1.0, gradient[a:b], curvature[a:b], work)
-    return total
 
 
 def least_seconds(call: Callable[[], object], repeats: int = REPEATS) -> float:
@@ -77,14 +62,6 @@ def main() -> None:
         target = TARGETS.get(str(family))
         verdict = "" if target is None else f"   target {target}: {'met' if terms <= target else 'MISSED'}"
         print(f"{str(family):32s} {terms:9.2f} {density:9.2f}{verdict}")
-    n = 20_000
-    rng = np.random.default_rng(0)
-    eta, one, scratch = rng.normal(size=n), np.ones(n), (np.empty(n), np.empty(n), np.empty(rows.LANES))
-    for family in (Poisson(), Bernoulli()):
-        y = family.sample(rng, eta)
-        for size in (1, 2, 5, 20):
-            seconds = least_seconds(partial(groups_of, size, family.code, y, one, eta, *scratch), 50)
-            print(f"{str(family):32s} {seconds / (n // size) * 1e9:9.0f}   ns a call, groups of {size} rows")
 
 
 if __name__ == "__main__":

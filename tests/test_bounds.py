@@ -15,6 +15,15 @@ BEFORE = """
 import warnings, numpy as np
 import bayou, bayou.jit
 bayou.jit.borrow = lambda value: value
+
+
+def window(array, at, n):
+    if not 0 <= at <= at + n <= array.size:
+        raise IndexError(f"{n} elements from {at} on of an array of {array.size}")
+    return array.reshape(-1)[at : at + n]
+
+
+bayou.jit.window = window
 bayou.jit.kernel = lambda function=None, **options: function if function is not None else (lambda f: f)
 from bayou.engines import Gibbs, Metropolis
 from bayou.priors import Exponential, Flat, FlatSD, HalfNormal, InverseWishart, Normal, StudentT, Uniform

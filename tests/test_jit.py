@@ -8,12 +8,13 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 
 from bayou import jit
 from bayou._types import Array
-from bayou.jit import announce_compilation, borrow, cache_folder, kernel
+from bayou.jit import announce_compilation, borrow, cache_folder, kernel, window
 
 
 @pytest.fixture
@@ -160,21 +161,62 @@ def _square(x: float) -> float:
     return x * x
 
 
-@kernel
-def _sum_of_squares(x: Array) -> float:
-    x = borrow(x)
+def _squares(x: Array) -> float:
     total = 0.0
     for i in range(len(x)):
         total += _square(x[i : i + 1][0])
     return total
 
 
-def test_inlined_kernels_and_borrowed_arrays() -> None:
-    x = np.arange(5.0)
-    references = sys.getrefcount(x)
-    assert _sum_of_squares(x) == 30.0
-    assert sys.getrefcount(x) == references
+_sum_of_squares = kernel(_squares)
+
+
+@kernel(entry=True)
+def _entry(x: Array, rng: np.random.Generator) -> float:
+    x = borrow(x)
+    made = np.empty(len(x))
+    for i in range(len(x)):
+        made[i] = x[i] + 0.0 * rng.standard_normal()
+    return _sum_of_squares(made)
+
+
+def test_no_kind_of_kernel_leaves_a_reference_behind() -> None:
+    x, rng = np.arange(5.0), np.random.default_rng(1)
+    before = sys.getrefcount(x), sys.getrefcount(rng)
+    for _ in range(10):
+        assert _sum_of_squares(x) == 30.0
+        assert _entry(x, rng) == 30.0
+    assert (sys.getrefcount(x), sys.getrefcount(rng)) == before
     assert _square(3.0) == 9.0
+
+
+def test_only_entries_may_make_arrays() -> None:
+    """Without reference counts nobody would free them: refused at compilation, not leaked."""
+
+    def makes(n: int) -> float:
+        return np.empty(n)[0]
+
+    with pytest.raises(numba.core.errors.NumbaError, match="NRT"):
+        kernel(makes)(3)
+
+
+@kernel
+def _row_sum(A: Array, i: int) -> float:
+    part = window(A, i * A.shape[1], A.shape[1])
+    part[0] += 0.5
+    total = 0.0
+    for k in range(len(part)):
+        total += part[k]
+    return total
+
+
+def test_a_window_is_a_view() -> None:
+    A = np.arange(12.0).reshape(3, 4)
+    assert _row_sum(A, 1) == 4.5 + 5 + 6 + 7
+    assert A[1, 0] == 4.5
+    assert A.sum() == 66.5
+    with pytest.raises(numba.core.errors.TypingError):
+        _row_sum(A.T, 1)
 
 
 def test_division_by_zero_is_infinite_as_in_numpy() -> None:

@@ -12,9 +12,10 @@ import bayou
 import oracle
 from bayou.engines import Metropolis, glmm
 from bayou.engines.metropolis import glmm_target, new_state
-from bayou.engines.proposals import fixed_laplace
+from bayou.engines.population import move_fixed
 from bayou.errors import DataError, Unsupported
 from bayou.families import Bernoulli, Binomial, Gamma, Gaussian, NegativeBinomial, Poisson
+from bayou.families.rows import LANES
 from bayou.jit import kernel
 from bayou.model import Model
 from bayou.priors import LKJ, HalfNormal, HuangWand, InverseWishart, Normal, StudentT, Uniform
@@ -69,13 +70,9 @@ def make_moves(target, state, which, times, squares, rng):
         elif which == WHITENED:
             glmm.move_whitened(target, state, False, rng)
         elif which == LAPLACE or which == WALK:
-            glmm.move_groups(target, state, which == LAPLACE, False, rng)
+            glmm.move_groups(target, state, which == LAPLACE, False, 0.0, rng)
         elif which == FIXED:
-            _, total = fixed_laplace(
-                target.rows, state.weights, glmm.row_dispersion_of(target, state), target.border, target.beta_codes,
-                target.beta_parameters, state.beta, state.eta, state.scratch, state.Hx, state.vectors, rng,
-            )  # fmt: skip
-            state.total[0] = total
+            move_fixed(target, state, 0.0, rng)
         else:
             glmm.move_dispersion(target, state, False, squares, rng)
     return True
@@ -128,7 +125,7 @@ class Bench:
         B, p = self.target.blocks.A.shape
         out = np.empty((1, len(self.state.beta))), np.empty((1, 0)), np.zeros((1, B, p, p))
         dispersion = np.empty((1, len(self.state.dispersion)))
-        assert glmm.run_scans(self.target, self.state, laplace, not laplace, False, times, *out, dispersion, rng) == 1
+        assert glmm.run_scans(self.target, self.state, laplace, not laplace, False, times, 0.0, *out, dispersion, rng) == 1
 
 
 def build(formula, family, priors=None, **settings):
@@ -147,7 +144,8 @@ def functions(model, point):
     out = [*point.beta, *(point.beta**2)]
     for values in point.b:
         out += [values[0, 0], values[0, -1] ** 2, values[-1, 0] * values[0, 0], float((values**2).mean())]
-        out.append(point.beta[0] * values[0, 0])
+        if len(point.beta):
+            out.append(point.beta[0] * values[0, 0])
     for Sigma in point.Sigma:
         sd = np.sqrt(np.diag(Sigma))
         out += [*np.log(sd), *(np.log(sd) ** 2)]
@@ -356,9 +354,10 @@ def test_scratch_has_room_for_every_factor(structure):
     _, target = glmm_target(model)
     state = new_state(model, target, 0.5, 1.0)
     widest = max([1, *target.rows.sizes])
-    P = target.rows.X.shape[1]
+    P = len(target.border.linear)
     assert min(state.Q.shape[1], state.Sigma.shape[1], state.scratch.H.shape[0]) >= widest
-    assert state.scratch.vectors.shape[1] >= 2 * widest
+    assert state.scratch.vectors.shape[1] >= widest
+    assert len(state.scratch.step) >= LANES * widest
     assert min(state.vectors.shape[1], state.work.shape[1]) >= max(widest, P)
 
 

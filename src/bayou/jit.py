@@ -8,6 +8,7 @@ stale can be read.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import re
@@ -25,6 +26,7 @@ import numba
 import numpy as np
 from numba import extending, types
 from numba.core import config, event
+from numba.np import arrayobj
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -91,10 +93,19 @@ def kernel(function: F) -> F: ...
 
 
 @overload
-def kernel(*, inline: bool = False, contract: bool = False, inner: bool = False) -> Callable[[F], F]: ...
+def kernel(
+    *, inline: bool = False, contract: bool = False, inner: bool = False, entry: bool = False
+) -> Callable[[F], F]: ...
 
 
-def kernel(function: F | None = None, *, inline: bool = False, contract: bool = False, inner: bool = False) -> Any:
+def kernel(
+    function: F | None = None,
+    *,
+    inline: bool = False,
+    contract: bool = False,
+    inner: bool = False,
+    entry: bool = False,
+) -> Any:
     """Compile a module-level function of arrays and scalars; it runs without the GIL.
 
     Parameters
@@ -107,20 +118,24 @@ def kernel(function: F | None = None, *, inline: bool = False, contract: bool = 
     inner
         Called by other kernels only: Python gets no entry, which for a kernel that takes dozens of arrays
         is most of what there is to compile.
+    entry
+        Called by Python with a random generator, or makes arrays. All other kernels count no references to
+        their arrays: their caller holds them until they return. Counting, for tuples of dozens of arrays,
+        takes more time than the arithmetic of a small model, and half of the compilation.
     """
     if function is None:
-        return lambda f: _compile(f, inline, contract, inner)
-    return _compile(function, inline, contract, inner)
+        return lambda f: _compile(f, inline, contract, inner, entry)
+    return _compile(function, inline, contract, inner, entry)
 
 
-def _compile(function: Callable[..., Any], inline: bool, contract: bool, inner: bool) -> Any:
+def _compile(function: Callable[..., Any], inline: bool, contract: bool, inner: bool, entry: bool) -> Any:
     folder = cache_folder()
     settings: Any = config
     before = settings.CACHE_DIR
     if folder is not None:
         settings.CACHE_DIR = str(folder)
     try:
-        # its stubs do not know the last two options
+        # its stubs do not know the last three options
         njit: Any = numba.njit
         return njit(
             function,
@@ -131,6 +146,7 @@ def _compile(function: Callable[..., Any], inline: bool, contract: bool, inner: 
             forceinline=inline,
             no_cpython_wrapper=inner,
             no_cfunc_wrapper=True,
+            _nrt=entry,
         )
     finally:
         settings.CACHE_DIR = before
@@ -139,9 +155,9 @@ def _compile(function: Callable[..., Any], inline: bool, contract: bool, inner: 
 def _borrow(typing_context: Any, value: Any) -> Any:
     """Return the same array, or tuple of arrays, without reference counts: ``y = borrow(y)``.
 
-    A kernel counts a reference, atomically, for every array that it takes, slices or reads from a tuple: more
-    work than ten rows of arithmetic. The caller of a kernel holds its arrays until the kernel returns, so a
-    kernel may borrow them at its top; it must not return or keep what it borrowed.
+    For the top of an entry kernel (see `kernel`), which counts a reference, atomically, for every array that it
+    takes, slices or reads from a tuple. Its caller holds the arrays until it returns; it must not return what it
+    borrowed.
     """
 
     def without_count(context: Any, builder: Any, kind: Any, data: Any) -> Any:
@@ -163,8 +179,32 @@ def _borrow(typing_context: Any, value: Any) -> Any:
     return value(value), generate
 
 
+def _window(typing_context: Any, array: Any, at: Any, n: Any) -> Any:
+    """Return ``n`` elements of a contiguous array from flat position ``at`` on: ``y = window(x, at, n)``.
+
+    What a slice is, at a tenth of its cost: positions are taken as they are, not counted from the end when
+    negative nor cut to the array, and no reference is counted (see `borrow`).
+    """
+    if not isinstance(array, types.Array) or array.layout != "C":
+        return None
+    kinds: Any = types
+    result = kinds.Array(array.dtype, 1, "C")
+    populate: Any = arrayobj.populate_array
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        whole = context.make_array(signature.args[0])(context, builder, value=arguments[0])
+        data = builder.gep(whole.data, [arguments[1]])
+        view = context.make_array(signature.return_type)(context, builder)
+        size = context.get_constant(kinds.intp, context.get_abi_sizeof(context.get_data_type(array.dtype)))
+        populate(view, data=data, shape=[arguments[2]], strides=[size], itemsize=size, meminfo=None)
+        return view._getvalue()
+
+    return result(array, kinds.intp, kinds.intp), generate
+
+
 _intrinsic: Any = extending.intrinsic
 borrow: Callable[[Any], Any] = _intrinsic(_borrow)
+window: Callable[[Any, int, int], Any] = _intrinsic(_window)
 
 
 class _CompileListener(event.Listener):
@@ -176,6 +216,9 @@ class _CompileListener(event.Listener):
     def on_start(self, event: Any) -> None:
         if self.say is not None:
             say, self.say = self.say, None
+            # a compiler makes millions of objects and no garbage to speak of: a tenth of its time went into
+            # looking for some
+            gc.set_threshold(200_000, 50, 100)
             say()
 
     def on_end(self, event: Any) -> None:
@@ -186,5 +229,9 @@ class _CompileListener(event.Listener):
 def announce_compilation(say: Callable[[], None]) -> Iterator[None]:
     """Within this block, call ``say`` once if a kernel has to be compiled."""
     listener = _CompileListener(say)
-    with event.install_listener("numba:compile", listener):
-        yield
+    usual = gc.get_threshold()
+    try:
+        with event.install_listener("numba:compile", listener):
+            yield
+    finally:
+        gc.set_threshold(*usual)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bayou._types import Array, Integers
-from bayou.jit import kernel
+from bayou.jit import kernel, window
 from bayou.linalg.schur import Border
 from bayou.linalg.small import cholesky, solve_lower, solve_lower_transposed
 
@@ -33,6 +33,7 @@ class Centring(NamedTuple):
     at: Integers  # (E,) where u begins
     u: Array
     moments: Array  # (E, E) Σ_j u_ej u_e'j within a factor
+    prior: Array  # (E, E) direction_e' precision direction_e'
     covered: Integers  # (P,) whether some entry moves the fixed effect
     child: Integers  # (N,) nested pairs
     parent: Integers  # (N,)
@@ -84,14 +85,20 @@ def centring(model: Model, order: tuple[int, ...]) -> Centring:
             block = np.stack(u[low:high])
             moments[low:high, low:high] = block @ block.T
     directions = np.array(direction).reshape(E, P)
+    at = _starts([len(v) for v in u])
+    for low, high in zip(first[:-1], first[1:], strict=True):
+        for e in range(low + 1, high):
+            if np.array_equal(u[e], u[e - 1]):
+                at[e] = at[e - 1]  # their sums over the levels are computed once
     pairs = _nested(groupings)
     return Centring(
         first=np.array(first, dtype=np.int64),
         coefficient=np.array(coefficient, dtype=np.int64),
         direction=np.ascontiguousarray(directions),
-        at=_starts([len(v) for v in u]),
+        at=at,
         u=np.concatenate(u) if u else np.zeros(0),
         moments=moments,
+        prior=directions @ working.precision @ directions.T,
         covered=covered,
         child=np.array([p[0] for p in pairs], dtype=np.int64),
         parent=np.array([p[1] for p in pairs], dtype=np.int64),
@@ -163,7 +170,7 @@ def move_centres(
     if n == 0:
         return
     P = beta.shape[0]
-    L, d, slack = work[0], vectors[0], vectors[1]
+    L, d, slack, sums = work[0], vectors[0], vectors[1], vectors[2]
     for a in range(P):
         t = border.linear[a]
         for c in range(P):
@@ -172,25 +179,21 @@ def move_centres(
     for r in range(n):
         e = low + r
         k = moves.coefficient[e]
-        t = 0.0
-        for j in range(J):
-            u = moves.u[moves.at[e] + j]
-            if u != 0.0:
-                s = 0.0
+        if r == 0 or moves.at[e] != moves.at[e - 1]:
+            u = window(moves.u, moves.at[e], J)
+            for i in range(p):
+                sums[i] = 0.0
+            for j in range(J):
                 for i in range(p):
-                    s += Q[f, k, i] * b[at + j * p + i]
-                t += u * s
+                    sums[i] += u[j] * b[at + j * p + i]
+        t = 0.0
+        for i in range(p):
+            t += Q[f, k, i] * sums[i]
         for a in range(P):
             t += moves.direction[e, a] * slack[a]
         d[r] = t
         for c in range(r + 1):
-            t = moves.moments[e, low + c] * Q[f, k, moves.coefficient[low + c]]
-            for a in range(P):
-                s = 0.0
-                for i in range(P):
-                    s += border.precision[a, i] * moves.direction[low + c, i]
-                t += moves.direction[e, a] * s
-            L[r, c] = t
+            L[r, c] = moves.prior[e, low + c] + moves.moments[e, low + c] * Q[f, k, moves.coefficient[low + c]]
     # flat priors and fewer groups than group-level columns: no such move
     if not cholesky(L, L, n):
         return

@@ -55,7 +55,7 @@ def log_marginal(target: Target, state: State, t: Array) -> float:
     if not total > -math.inf or not precision_from_factors(blocks, state.L, state.Q, state.work[4:]):
         return -math.inf
     ok, log_det, squares = factorise(
-        target.arrow, target.border, likelihood_weight(target, state.sigma), state.Q, state.factor
+        target.arrow, target.border, likelihood_weight(target, state), state.Q, state.factor
     )
     if not ok:
         return -math.inf
@@ -66,7 +66,7 @@ def log_marginal(target: Target, state: State, t: Array) -> float:
     return total if math.isfinite(total) else -math.inf
 
 
-@kernel
+@kernel(entry=True)
 def run_collapsed(
     target: Target,
     first: State,

@@ -13,14 +13,17 @@ from bayou.engines import glmm
 from bayou.engines.centring import centring
 from bayou.engines.chains import ChainEngine, Draws, Plan
 from bayou.engines.contract import contract
-from bayou.engines.glmm import State, Target
-from bayou.engines.proposals import Rows, Scratch
+from bayou.engines.glmm_state import State, Target, is_gaussian
+from bayou.engines.regression import Rows, Scratch
 from bayou.engines.starts import starting_factors, starting_scale
 from bayou.errors import DataError, Unsupported
+from bayou.families.rows import LANES
 from bayou.linalg.schur import Border
 
 if TYPE_CHECKING:
     from bayou.model import Model
+
+ROUNDS, SHORTEST = 12, 1e-8  # of the climb to the starting point: rounds, and the least part of a Newton step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +84,7 @@ class Metropolis(ChainEngine):
         S = len(target.sigma_rows) if model.family.dispersion is not None else 0
 
         def shape(draws: int, with_b: bool) -> Draws:
-            P = target.rows.X.shape[1]
+            P = len(target.border.linear)
             return Draws(
                 np.empty((draws, P)), np.empty((draws, q if with_b else 0)), np.zeros((draws, B, m, m)),
                 np.empty((draws, S)), {},
@@ -122,7 +125,7 @@ def glmm_target(model: Model, walk_tuned: bool = True) -> tuple[tuple[int, ...],
         codes = g.codes[master]
         index[k] = np.argsort(codes, kind="stable")
         starts.append(np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(g.levels)))]))
-        Z.append(g.Z[master][index[k]].ravel())
+        Z.append(g.Z[master][index[k]].T.ravel())
     sizes = np.array([g.Z.shape[1] for g in used], dtype=np.int64)
     levels = np.array([len(g.levels) for g in used], dtype=np.int64)
     weights = design.weights if design.standard_errors is None else design.weights / design.standard_errors**2
@@ -140,7 +143,7 @@ def glmm_target(model: Model, walk_tuned: bool = True) -> tuple[tuple[int, ...],
         else np.zeros(0, dtype=np.int64),
         levels=levels,
         sizes=sizes,
-        X=np.ascontiguousarray(working.X[master]),
+        X=working.X[master].T.ravel(),
         offset=np.ascontiguousarray(design.offset[master]),
     )
     blocks = tabulate(model.bound.blocks)
@@ -179,10 +182,30 @@ class MetropolisChain:
         known = len(target.beta_codes)
         for i in range(known):
             self.state.beta[len(self.state.beta) - known + i] = model.working.inside(i)
-        if not glmm.start(target, self.state, 8):
+        if not self._climb():
             raise Unsupported(
                 "The log likelihood is not finite at the starting point: check the offset and the scale of the columns."
             )
+
+    def _climb(self) -> bool:
+        """Go near the mode of all coefficients given the covariances, by Newton steps that go uphill, long or short.
+
+        False if the log likelihood is not finite there.
+        """
+        none, factors = np.empty((0, 0)), np.empty((0, 0, 0, 0))
+        everything = 1 + int(self.target.rows.levels.sum())
+        for _ in range(ROUNDS):
+            length = 1.0
+            while length > SHORTEST:
+                done = glmm.run_scans(
+                    self.target, self.state, True, True, False, 1, length, none, none, factors, none, self.rng
+                )
+                if done < 0:
+                    return False
+                if done == everything:
+                    break
+                length *= 0.25
+        return True
 
     def boundary(self, scan: int) -> int:
         """Return infinity: steps are tuned at every scan of the warm-up, inside the kernels."""
@@ -199,7 +222,7 @@ class MetropolisChain:
         # what Hoff's sampler does, and no more
         plain = not self.laplace
         done = glmm.run_scans(
-            self.target, self.state, self.laplace, plain, self.adapting, thin,
+            self.target, self.state, self.laplace, plain, self.adapting, thin, 0.0,
             out.beta, out.b, out.L, out.dispersion, self.rng,
         )  # fmt: skip
         return int(done)
@@ -217,25 +240,31 @@ class MetropolisChain:
 def new_state(model: Model, target: Target, scale: float, spread: float) -> State:
     """Allocate one chain: coefficients at zero, covariances ``spread`` times their usual start."""
     rows = target.rows
-    n, P = rows.X.shape
+    n, P = len(rows.offset), len(target.border.linear)
     B, block = target.blocks.A.shape
     p = max([1, block, *rows.sizes])  # a factor of several blocks is wider than its widest block
     K = max(len(rows.levels), 1)
     total = int(rows.levels.sum())
     largest = int(np.diff(rows.start).max()) if total else 0
-    m = max(2 * p, P, p * (p + 1) // 2, len(target.moves.at), 1)
+    m = max(P, p * (p + 1) // 2, len(target.moves.at), 1)
+    batch = max(LANES, largest)
     scratch = Scratch(
-        eta=np.zeros(max(n, 2 * largest)),
-        gradient=np.zeros(n),
-        curvature=np.zeros(n),
-        work=np.zeros(512),
+        eta=np.zeros(max(n, batch)),
+        gradient=np.zeros(max(n, batch)),
+        curvature=np.zeros(max(n, batch)),
+        value=np.zeros(batch),
+        here=np.zeros(batch),
+        weighted=np.zeros(batch),
+        step=np.zeros(LANES * p),
+        ratio=np.zeros(LANES),
+        work=np.zeros(LANES),
         H=np.zeros((p, p)),
-        vectors=np.zeros((8, m)),
+        vectors=np.zeros((2, p)),
     )
     sigma = starting_scale(model, 1.0)
     if model.family.dispersion is None:
         dispersion = np.zeros(0)
-    elif glmm.is_gaussian(rows.code):
+    elif is_gaussian(rows.code):
         dispersion = sigma
     else:
         dispersion = 1.0 / sigma**2
@@ -257,7 +286,7 @@ def new_state(model: Model, target: Target, scale: float, spread: float) -> Stat
         tries=np.zeros(K),
         scratch=scratch,
         Hx=np.zeros((P, P)),
-        vectors=np.zeros((8, max(m, P))),
+        vectors=np.zeros((3, m)),
         work=np.zeros((7, m, m)),
         counter=np.zeros(1, dtype=np.int64),
         sums=np.zeros(int(rows.levels.max()) if len(rows.levels) else 0),

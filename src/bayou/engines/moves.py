@@ -298,6 +298,7 @@ def draw_block(
     if p == 1:
         L[0, 0] = draw_scale(L[0, 0], J, scatter[0, 0], blocks.codes[r, 0], blocks.parameters[r, 0], rng)
         return True
+    fill(zeros, 0.0)
     slice_factor(blocks, r, L, J, scatter, zeros[0], zeros, 2 * p, work[1], rng)
     return True
 

@@ -23,7 +23,7 @@ from bayou.engines.centring import Centring, move_centres, move_nested
 from bayou.engines.moves import draw_block, draw_scale, precision_from_factors, propose_factor, slice_factor
 from bayou.jit import borrow, kernel
 from bayou.linalg.schur import Arrow, Border, Factor, draw, factorise, trailing_marginal
-from bayou.linalg.small import cholesky, fill, solve_lower, solve_lower_transposed
+from bayou.linalg.small import cholesky, solve_lower, solve_lower_transposed
 from bayou.priors.table import prior_log_density
 from bayou.sufficient import Cells, combine, residual_squares
 
@@ -62,6 +62,7 @@ class State(NamedTuple):
     work: Array  # (7, m, m)
     vectors: Array  # (6, m)
     sums: Array  # room for the levels of any factor
+    by_sigma: Array  # (2, S) for weights and sums of squares
 
 
 def new_state(target: Target, factor: Factor, L: Array, sigma: Array) -> State:
@@ -82,15 +83,16 @@ def new_state(target: Target, factor: Factor, L: Array, sigma: Array) -> State:
         np.zeros((7, m, m)),
         np.zeros((6, m)),
         np.zeros(int(target.levels.max()) if len(target.levels) else 0),
+        np.zeros((2, len(sigma))),
     )
 
 
 @kernel(inner=True)
-def likelihood_weight(target: Target, sigma: Array) -> float:
+def likelihood_weight(target: Target, state: State) -> float:
     """Weight of the sums in ``target.arrow``: 1/sigma², or 1 after combining several levels."""
+    sigma, w = state.sigma, state.by_sigma[0]
     if sigma.shape[0] == 1:
         return 1.0 / (sigma[0] * sigma[0])
-    w = np.empty(sigma.shape[0])
     for s in range(sigma.shape[0]):
         w[s] = 1.0 / (sigma[s] * sigma[s])
     combine(target.cells, target.arrow.start, w, target.arrow)
@@ -412,7 +414,7 @@ def draw_sigma(target: Target, state: State, squares: Array, rng: np.random.Gene
         )
 
 
-@kernel
+@kernel(entry=True)
 def run_scans(
     target: Target,
     state: State,
@@ -431,11 +433,11 @@ def run_scans(
     """
     target, state = borrow(target), borrow(state)
     blocks = target.blocks
-    squares = np.empty(state.sigma.shape[0])
+    squares = state.by_sigma[1]
     for i in range(beta.shape[0] * thin):
         if not precision_from_factors(blocks, state.L, state.Q, state.work[4:]):
             return i // thin
-        w = likelihood_weight(target, state.sigma)
+        w = likelihood_weight(target, state)
         if location == JOINT:
             ok, _, _ = factorise(target.arrow, target.border, w, state.Q, state.factor)
             if not ok:
@@ -450,7 +452,6 @@ def run_scans(
         for r in range(blocks.size.shape[0]):
             scatter_of(target, state, r, state.work[6])
             J = float(target.levels[blocks.grouping[r]])
-            fill(state.work[2], 0.0)
             if not draw_block(blocks, r, J, state.work[6], state.L[r], state.work[3:6], state.work[2], rng):
                 return i // thin
         if whitened:

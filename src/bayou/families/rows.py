@@ -1,10 +1,8 @@
 """Kernels over the rows: log likelihood, gradient and weight of every family, in one pass.
 
 A row is a scalar function (value, gradient, curvature) of its family; a kernel is a loop over it. For the
-loops to become vector instructions, `exp` and `log` are polynomials here (a call would stop it), and the sum
-is kept in 512 lanes that are added pairwise at the end (a running sum would stop it too, and round more).
-
-A kernel that visits many small groups should `borrow` its arrays before it slices them (see `bayou.jit`).
+loops to become vector instructions, `exp` and `log` are polynomials here (a call would stop it), and the values
+are stored, 512 at a time, and then added pairwise (a running sum would stop it too, and round more).
 """
 
 from __future__ import annotations
@@ -34,7 +32,7 @@ from bayou.families.elementary import (
     log_rising,
     stirling_error,
 )
-from bayou.jit import borrow, kernel
+from bayou.jit import kernel, window
 
 __all__ = [
     "BINOMIAL_CLOGLOG",
@@ -46,13 +44,15 @@ __all__ = [
     "LANES",
     "NEGATIVE_BINOMIAL_LOG",
     "POISSON_LOG",
+    "row_derivatives",
     "row_dispersion",
     "row_log_density",
     "row_means",
     "row_terms",
+    "row_values",
 ]
 
-LANES = 512  # length of the scratch array `work`
+LANES = 512  # rows at a time: length of the scratch array `work`
 
 
 @kernel(inline=True, contract=True)
@@ -114,39 +114,127 @@ def _gamma(y: float, eta: float, shape: float) -> tuple[float, float, float]:
 
 
 @kernel(inline=True, contract=True)
-def _at(start: int, i: int) -> int:
-    # Python's negative indices count from the end; the mask tells the compiler that there are none here
-    return (start + i) & 0x7FFFFFFFFFFFFFFF
-
-
-@kernel(inline=True, contract=True)
 def _put(
-    row: tuple[float, float, float],
-    weight: float,
-    lane: int,
-    j: int,
-    work: Array,
+    row: tuple[float, float, float], weight: float, i: int, value: Array, gradient: Array, curvature: Array
+) -> None:
+    value[i] = weight * row[0]
+    gradient[i] = weight * row[1]
+    curvature[i] = weight * row[2]
+
+
+@kernel(contract=True)
+def row_derivatives(
+    code: int,
+    y: Array,
+    trials: Array,
+    weights: Array,
+    eta: Array,
+    dispersion: float,
+    value: Array,
     gradient: Array,
     curvature: Array,
 ) -> None:
-    work[lane] += weight * row[0]
-    gradient[j] = weight * row[1]
-    curvature[j] = weight * row[2]
+    """Fill in the log likelihood of each row and its two derivatives in eta.
+
+    Parameters
+    ----------
+    code
+        Family and link, from `bayou.codes`.
+    y, trials, weights, eta
+        Shape (n,), contiguous. `trials` is read for binomial families only.
+    dispersion
+        sigma, phi or shape; any positive number where the family has none.
+    value
+        Shape (n,), overwritten with l_i = weights_i times the terms of the log density that depend on eta, up
+        to terms that depend on the outcome and the dispersion alone.
+    gradient, curvature
+        Shape (n,), overwritten with d l_i / d eta_i and -d2 l_i / d eta_i2 (observed).
+    """
+    n = len(y)
+    precision = 1.0 / (dispersion * dispersion)
+    log_dispersion = math.log(dispersion) if code == NEGATIVE_BINOMIAL_LOG else 0.0
+    if code == GAUSSIAN_IDENTITY:
+        for i in range(n):
+            _put(_gaussian(y[i], eta[i], 1.0, 0.0, precision), weights[i], i, value, gradient, curvature)
+    elif code == GAUSSIAN_LOG:
+        for i in range(n):
+            mu = exp(eta[i])
+            _put(_gaussian(y[i], mu, mu, mu, precision), weights[i], i, value, gradient, curvature)
+    elif code == BINOMIAL_LOGIT:
+        for i in range(n):
+            _put(_logistic(y[i], trials[i] - y[i], eta[i]), weights[i], i, value, gradient, curvature)
+    elif code == BINOMIAL_PROBIT:
+        for i in range(n):
+            _put(_probit(y[i], trials[i] - y[i], eta[i]), weights[i], i, value, gradient, curvature)
+    elif code == BINOMIAL_CLOGLOG:
+        for i in range(n):
+            _put(_cloglog(y[i], trials[i] - y[i], eta[i]), weights[i], i, value, gradient, curvature)
+    elif code == POISSON_LOG:
+        for i in range(n):
+            _put(_poisson(y[i], eta[i]), weights[i], i, value, gradient, curvature)
+    elif code == NEGATIVE_BINOMIAL_LOG:
+        for i in range(n):
+            _put(_logistic(y[i], dispersion, eta[i] - log_dispersion), weights[i], i, value, gradient, curvature)
+    elif code == GAMMA_LOG:
+        for i in range(n):
+            _put(_gamma(y[i], eta[i], dispersion), weights[i], i, value, gradient, curvature)
+
+
+@kernel(contract=True)
+def row_values(code: int, y: Array, trials: Array, weights: Array, eta: Array, dispersion: float, value: Array) -> None:
+    """Fill in the log likelihood of each row, as `row_derivatives` does, and nothing else."""
+    n = len(y)
+    precision = 1.0 / (dispersion * dispersion)
+    log_dispersion = math.log(dispersion) if code == NEGATIVE_BINOMIAL_LOG else 0.0
+    if code == GAUSSIAN_IDENTITY:
+        for i in range(n):
+            value[i] = weights[i] * _gaussian(y[i], eta[i], 1.0, 0.0, precision)[0]
+    elif code == GAUSSIAN_LOG:
+        for i in range(n):
+            mu = exp(eta[i])
+            value[i] = weights[i] * _gaussian(y[i], mu, mu, mu, precision)[0]
+    elif code == BINOMIAL_LOGIT:
+        for i in range(n):
+            value[i] = weights[i] * _logistic(y[i], trials[i] - y[i], eta[i])[0]
+    elif code == BINOMIAL_PROBIT:
+        for i in range(n):
+            value[i] = weights[i] * _probit(y[i], trials[i] - y[i], eta[i])[0]
+    elif code == BINOMIAL_CLOGLOG:
+        for i in range(n):
+            value[i] = weights[i] * _cloglog(y[i], trials[i] - y[i], eta[i])[0]
+    elif code == POISSON_LOG:
+        for i in range(n):
+            value[i] = weights[i] * _poisson(y[i], eta[i])[0]
+    elif code == NEGATIVE_BINOMIAL_LOG:
+        for i in range(n):
+            value[i] = weights[i] * _logistic(y[i], dispersion, eta[i] - log_dispersion)[0]
+    elif code == GAMMA_LOG:
+        for i in range(n):
+            value[i] = weights[i] * _gamma(y[i], eta[i], dispersion)[0]
 
 
 @kernel
-def _add_lanes(work: Array, count: int) -> float:
-    """Return the sum of the first `count` lanes, added pairwise; `work` is overwritten."""
+def _add_pairwise(work: Array, count: int) -> float:
+    """Return the sum of the first `count` numbers, added pairwise; `work` is overwritten."""
     while count > 1:
         half = count >> 1
         rest = count - half
+        # the mask tells the compiler that no index is negative and counts from the end
         for i in range(half):
-            work[i] += work[_at(rest, i)]
+            work[i] += work[(rest + i) & 0x7FFFFFFFFFFFFFFF]
         count = rest
     return float(work[0])
 
 
-@kernel(contract=True)
+@kernel(inner=True)
+def _add(total: float, lost: float, x: float) -> tuple[float, float]:
+    """Return total + x and what rounding has lost so far (Neumaier 1974)."""
+    new = total + x
+    lost += (total - new) + x if abs(total) >= abs(x) else (x - new) + total
+    return new, lost
+
+
+@kernel
 def row_terms(
     code: int,
     y: Array,
@@ -158,136 +246,39 @@ def row_terms(
     curvature: Array,
     work: Array,
 ) -> float:
-    """Return the log likelihood of the rows and fill in its two derivatives in eta.
+    """Return the log likelihood of all rows and fill in its two derivatives in eta.
 
-    Parameters
-    ----------
-    code
-        Family and link, from `bayou.codes`.
-    y, trials, weights, eta
-        Shape (n,), contiguous. `trials` is read for binomial families only.
-    dispersion
-        sigma, phi or shape; any positive number where the family has none.
-    gradient, curvature
-        Shape (n,), overwritten with d l_i / d eta_i and -d2 l_i / d eta_i2 (observed).
-    work
-        Scratch of `LANES` numbers.
-
-    Returns
-    -------
-    float
-        The sum of l_i = weights_i times the terms of the log density that depend on eta, up to terms that
-        depend on the outcome and the dispersion alone.
+    Parameters as in `row_derivatives`; `work` is scratch of `LANES` numbers.
     """
-    y, trials, weights, eta = borrow(y), borrow(trials), borrow(weights), borrow(eta)
-    gradient, curvature, work = borrow(gradient), borrow(curvature), borrow(work)
     n = len(y)
-    lanes = min(n, LANES)
-    if n == 0:
-        return 0.0
-    for i in range(lanes):
-        work[i] = 0.0
-    precision = 1.0 / (dispersion * dispersion)
-    log_dispersion = math.log(dispersion) if code == NEGATIVE_BINOMIAL_LOG else 0.0
-    for start in range(0, n, LANES):
-        count = min(LANES, n - start)
-        if code == GAUSSIAN_IDENTITY:
-            for i in range(count):
-                j = _at(start, i)
-                _put(_gaussian(y[j], eta[j], 1.0, 0.0, precision), weights[j], i, j, work, gradient, curvature)
-        elif code == GAUSSIAN_LOG:
-            for i in range(count):
-                j = _at(start, i)
-                mu = exp(eta[j])
-                _put(_gaussian(y[j], mu, mu, mu, precision), weights[j], i, j, work, gradient, curvature)
-        elif code == BINOMIAL_LOGIT:
-            for i in range(count):
-                j = _at(start, i)
-                _put(_logistic(y[j], trials[j] - y[j], eta[j]), weights[j], i, j, work, gradient, curvature)
-        elif code == BINOMIAL_PROBIT:
-            for i in range(count):
-                j = _at(start, i)
-                _put(_probit(y[j], trials[j] - y[j], eta[j]), weights[j], i, j, work, gradient, curvature)
-        elif code == BINOMIAL_CLOGLOG:
-            for i in range(count):
-                j = _at(start, i)
-                _put(_cloglog(y[j], trials[j] - y[j], eta[j]), weights[j], i, j, work, gradient, curvature)
-        elif code == POISSON_LOG:
-            for i in range(count):
-                j = _at(start, i)
-                _put(_poisson(y[j], eta[j]), weights[j], i, j, work, gradient, curvature)
-        elif code == NEGATIVE_BINOMIAL_LOG:
-            for i in range(count):
-                j = _at(start, i)
-                _put(
-                    _logistic(y[j], dispersion, eta[j] - log_dispersion),
-                    weights[j],
-                    i,
-                    j,
-                    work,
-                    gradient,
-                    curvature,
-                )
-        elif code == GAMMA_LOG:
-            for i in range(count):
-                j = _at(start, i)
-                _put(_gamma(y[j], eta[j], dispersion), weights[j], i, j, work, gradient, curvature)
-    return _add_lanes(work, lanes)
+    total, lost = 0.0, 0.0
+    for a in range(0, n, LANES):
+        m = min(LANES, n - a)
+        row_derivatives(
+            code, window(y, a, m), window(trials, a, m), window(weights, a, m), window(eta, a, m), dispersion, work,
+            window(gradient, a, m), window(curvature, a, m),
+        )  # fmt: skip
+        total, lost = _add(total, lost, _add_pairwise(work, m))
+    return total + lost if math.isfinite(total) else total
 
 
-@kernel(contract=True)
+@kernel
 def row_log_density(
     code: int, y: Array, trials: Array, weights: Array, eta: Array, dispersion: float, work: Array
 ) -> float:
     """Return the sum that `row_terms` returns, without the derivatives."""
-    y, trials, weights, eta, work = borrow(y), borrow(trials), borrow(weights), borrow(eta), borrow(work)
     n = len(y)
-    lanes = min(n, LANES)
-    if n == 0:
-        return 0.0
-    for i in range(lanes):
-        work[i] = 0.0
-    precision = 1.0 / (dispersion * dispersion)
-    log_dispersion = math.log(dispersion) if code == NEGATIVE_BINOMIAL_LOG else 0.0
-    for start in range(0, n, LANES):
-        count = min(LANES, n - start)
-        if code == GAUSSIAN_IDENTITY:
-            for i in range(count):
-                j = _at(start, i)
-                work[i] += weights[j] * _gaussian(y[j], eta[j], 1.0, 0.0, precision)[0]
-        elif code == GAUSSIAN_LOG:
-            for i in range(count):
-                j = _at(start, i)
-                mu = exp(eta[j])
-                work[i] += weights[j] * _gaussian(y[j], mu, mu, mu, precision)[0]
-        elif code == BINOMIAL_LOGIT:
-            for i in range(count):
-                j = _at(start, i)
-                work[i] += weights[j] * _logistic(y[j], trials[j] - y[j], eta[j])[0]
-        elif code == BINOMIAL_PROBIT:
-            for i in range(count):
-                j = _at(start, i)
-                work[i] += weights[j] * _probit(y[j], trials[j] - y[j], eta[j])[0]
-        elif code == BINOMIAL_CLOGLOG:
-            for i in range(count):
-                j = _at(start, i)
-                work[i] += weights[j] * _cloglog(y[j], trials[j] - y[j], eta[j])[0]
-        elif code == POISSON_LOG:
-            for i in range(count):
-                j = _at(start, i)
-                work[i] += weights[j] * _poisson(y[j], eta[j])[0]
-        elif code == NEGATIVE_BINOMIAL_LOG:
-            for i in range(count):
-                j = _at(start, i)
-                work[i] += weights[j] * _logistic(y[j], dispersion, eta[j] - log_dispersion)[0]
-        elif code == GAMMA_LOG:
-            for i in range(count):
-                j = _at(start, i)
-                work[i] += weights[j] * _gamma(y[j], eta[j], dispersion)[0]
-    return _add_lanes(work, lanes)
+    total, lost = 0.0, 0.0
+    for a in range(0, n, LANES):
+        m = min(LANES, n - a)
+        row_values(
+            code, window(y, a, m), window(trials, a, m), window(weights, a, m), window(eta, a, m), dispersion, work
+        )
+        total, lost = _add(total, lost, _add_pairwise(work, m))
+    return total + lost if math.isfinite(total) else total
 
 
-@kernel(contract=True)
+@kernel(contract=True, entry=True)
 def row_dispersion(code: int, y: Array, trials: Array, weights: Array, eta: Array, dispersion: float) -> float:
     """Return the sum of all terms of the weighted log density that depend on eta or on the dispersion.
 

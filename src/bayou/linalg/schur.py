@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bayou._types import Array, Integers
-from bayou.jit import borrow, kernel
+from bayou.jit import kernel
 from bayou.linalg.small import (
     cholesky,
     cholesky_in_place,
@@ -81,9 +81,8 @@ def factorise(arrow: Arrow, border: Border, w: float, Q: Array, out: Factor) -> 
     """
     J, p = arrow.a.shape
     R = arrow.d.shape[0]
-    L, S, u, G, v = borrow(out.L), borrow(out.S), borrow(out.u), borrow(out.G), borrow(out.v)
-    A, a, C, touch = borrow(arrow.A), borrow(arrow.a), borrow(arrow.C), borrow(arrow.touch)
-    D = borrow(arrow.D)
+    L, S, u, G, v = out.L, out.S, out.u, out.G, out.v
+    A, a, C, D, touch = arrow.A, arrow.a, arrow.C, arrow.D, arrow.touch
     for i in range(R):
         for k in range(i + 1):
             S[i, k] = w * D[i, k]
@@ -148,9 +147,7 @@ def draw(arrow: Arrow, factor: Factor, rest: Array, b: Array, known: int, rng: n
     """
     J, p = b.shape
     R = rest.shape[0]
-    S, v, u = borrow(factor.S), borrow(factor.v), borrow(factor.u)
-    G, L, touch = borrow(factor.G), borrow(factor.L), borrow(arrow.touch)
-    rest, b = borrow(rest), borrow(b)
+    S, v, u, G, L, touch = factor.S, factor.v, factor.u, factor.G, factor.L, arrow.touch
     free = R - known
     for i in range(free):
         t = v[i] + rng.standard_normal()

@@ -1,0 +1,119 @@
+"""Moves of a covariance block together with its coefficients, the whitened coefficients held.
+
+Scalings b -> D b and shears b_i -> b_i + d b_k move Sigma along and are accepted on the likelihood and the prior of
+Sigma (generalised Gibbs, Liu & Sabatti 2000): group sds near zero and correlations near one mix by them.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from bayou.effects.iid import log_prior
+from bayou.engines.glmm_state import State, Target, forget, log_likelihood
+from bayou.jit import kernel, window
+from bayou.linalg.small import cholesky, invert_lower, product_with_transpose
+
+BEST_ONE = 0.44  # acceptance rate aimed at (Roberts & Rosenthal 2001)
+
+
+@kernel(inner=True)
+def _try_linear(
+    target: Target,
+    state: State,
+    f: int,
+    into: int,
+    source: int,
+    factor: float,
+    log_ratio: float,
+    rng: np.random.Generator,
+) -> bool:
+    """Propose b[into] += factor b[source] for all levels of factor f; accept on likelihood and ``log_ratio``."""
+    rows = target.rows
+    n = rows.offset.shape[0]
+    p = rows.sizes[f]
+    there = state.scratch.eta
+    for j in range(rows.levels[f]):
+        move = factor * state.b[rows.at_b[f] + j * p + source]
+        a = rows.start[rows.first[f] + j]
+        m = rows.start[rows.first[f] + j + 1] - a
+        z = window(rows.Z, rows.at_Z[f] + into * n + a, m)
+        if f == 0:  # rows stand in this order
+            here, new = window(state.eta, a, m), window(there, a, m)
+            for r in range(m):
+                new[r] = here[r] + z[r] * move
+        else:
+            for r in range(m):
+                place = rows.master[f, a + r]
+                there[place] = state.eta[place] + z[r] * move
+    fresh = log_likelihood(target, state, there)
+    if not -rng.standard_exponential() < fresh - state.total[0] + log_ratio:
+        return False
+    for r in range(n):
+        state.eta[r] = there[r]
+    state.total[0] = fresh
+    forget(state)
+    for j in range(rows.levels[f]):
+        base = rows.at_b[f] + j * p
+        state.b[base + into] += factor * state.b[base + source]
+    return True
+
+
+@kernel(inner=True)
+def move_whitened(target: Target, state: State, adapting: bool, rng: np.random.Generator) -> None:
+    """Scalings of every coefficient of every block, and one shear in blocks of two or more."""
+    blocks = target.blocks
+    new, inverse, product = state.work[0], state.work[1], state.work[2]
+    gain = 1.0 / (1.0 + state.counter[0]) ** 0.6
+    if math.isnan(state.total[0]):
+        state.total[0] = log_likelihood(target, state, state.eta)
+    for r in range(blocks.size.shape[0]):
+        f, s, p = blocks.grouping[r], blocks.start[r], blocks.size[r]
+        L = state.L[r]
+        before = log_prior(blocks, r, L, inverse)
+        for c in range(p):
+            move = math.exp(state.tune[r, c]) * rng.standard_normal()
+            factor = math.exp(move)
+            for i in range(p):
+                for k in range(i + 1):
+                    new[i, k] = L[i, k] * (factor if i == c else 1.0)
+            after = log_prior(blocks, r, new, inverse)
+            ok = after > -math.inf and _try_linear(
+                target, state, f, s + c, s + c, math.expm1(move), after - before + (p + 1.0) * move, rng
+            )
+            if ok:
+                before = after
+                for k in range(c + 1):
+                    L[c, k] = new[c, k]
+            if adapting:
+                state.tune[r, c] += gain * ((1.0 if ok else 0.0) - BEST_ONE)
+        if p > 1:
+            c = int(rng.random() * p)
+            e = int(rng.random() * (p - 1))
+            if e >= c:
+                e += 1
+            # in units that the shear does not change: sd of the source, sd of the target given the others
+            invert_lower(L, inverse, p)
+            precision, variance = 0.0, 0.0
+            for k in range(p):
+                if k >= c:
+                    precision += inverse[k, c] * inverse[k, c]
+                if k <= e:
+                    variance += L[e, k] * L[e, k]
+            move = math.exp(state.tune[r, p]) * rng.standard_normal() / math.sqrt(precision * variance)
+            product_with_transpose(L, product, p)
+            for k in range(p):
+                product[c, k] += move * product[e, k]
+            for k in range(p):
+                product[k, c] += move * product[k, e]
+            ok = cholesky(product, new, p)
+            if ok:
+                after = log_prior(blocks, r, new, inverse)
+                ok = after > -math.inf and _try_linear(target, state, f, s + c, s + e, move, after - before, rng)
+            if ok:
+                for i in range(p):
+                    for k in range(i + 1):
+                        L[i, k] = new[i, k]
+            if adapting:
+                state.tune[r, p] += gain * ((1.0 if ok else 0.0) - BEST_ONE)

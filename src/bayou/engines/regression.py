@@ -1,0 +1,151 @@
+"""The rows of a model as the Metropolis kernels see them, and the two products that every proposal needs.
+
+A group's coefficients and the fixed effects enter the rows alike: eta grows by Z step, and a Gaussian
+approximation needs Z'WZ and Z'gradient. Columns are stored one after the other, so that both are loops along
+the rows that become vector instructions.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from bayou._types import Array, Integers
+from bayou.jit import kernel, window
+
+
+class Rows(NamedTuple):
+    """The rows, once in the order of each factor's levels; master order is that of the first factor."""
+
+    code: int
+    y: Array  # (K, n)
+    trials: Array  # (K, n)
+    master: Integers  # (K, n) master row of each row in factor order
+    first: Integers  # (K,) where a factor's starts begin
+    start: Integers  # rows of level l of factor k: start[first[k] + l] to the next
+    at_Z: Integers  # (K,)
+    Z: Array  # flat, (p_k, n) column by column, rows in factor order
+    at_b: Integers  # (K,)
+    levels: Integers  # (K,)
+    sizes: Integers  # (K,)
+    X: Array  # flat, (P, n) column by column, master order
+    offset: Array  # (n,) master order
+
+
+class Scratch(NamedTuple):
+    """Buffers of one chain."""
+
+    eta: Array  # (n,) a proposed linear predictor
+    gradient: Array  # (n,)
+    curvature: Array  # (n,)
+    value: Array  # (m,) log likelihoods of rows
+    here: Array  # (m,) linear predictor of a batch of levels, m at least LANES
+    weighted: Array  # (m,)
+    step: Array  # (LANES p,) of a batch of levels
+    ratio: Array  # (LANES,)
+    work: Array  # (LANES,) for the row kernels
+    H: Array  # (p, p)
+    vectors: Array  # (2, p)
+
+
+@kernel(inner=True, contract=True)
+def total(x: Array, low: int, n: int) -> float:
+    """Sum of x[low : low + n], in four lanes."""
+    part = window(x, low, n)
+    a, b, c, d = 0.0, 0.0, 0.0, 0.0
+    fours = n >> 2
+    for q in range(fours):
+        r = 4 * q
+        a += part[r]
+        b += part[r + 1]
+        c += part[r + 2]
+        d += part[r + 3]
+    for r in range(4 * fours, n):
+        a += part[r]
+    return (a + b) + (c + d)
+
+
+@kernel(inner=True, contract=True)
+def _product(x: Array, z: Array, n: int) -> float:
+    """X'z, in four lanes."""
+    a, b, c, d = 0.0, 0.0, 0.0, 0.0
+    fours = n >> 2
+    for q in range(fours):
+        r = 4 * q
+        a += x[r] * z[r]
+        b += x[r + 1] * z[r + 1]
+        c += x[r + 2] * z[r + 2]
+        d += x[r + 3] * z[r + 3]
+    for r in range(4 * fours, n):
+        a += x[r] * z[r]
+    return (a + b) + (c + d)
+
+
+@kernel(inner=True, contract=True)
+def add_columns(Z: Array, at: int, stride: int, n: int, p: int, step: Array, at_step: int, eta: Array) -> None:
+    """Eta <- eta + Z step over n rows; column i of Z begins at ``at + i stride``."""
+    for i in range(p):
+        s = step[at_step + i]
+        z = window(Z, at + i * stride, n)
+        for r in range(n):
+            eta[r] += z[r] * s
+
+
+@kernel(inner=True, contract=True)
+def add_normal_equations(
+    Z: Array,
+    at: int,
+    stride: int,
+    n: int,
+    p: int,
+    gradient: Array,
+    curvature: Array,
+    weighted: Array,
+    H: Array,
+    g: Array,
+) -> None:
+    """H <- H + Z'WZ (lower triangle), g <- g + Z'gradient over n rows; columns of Z as in `add_columns`."""
+    for i in range(p):
+        z = window(Z, at + i * stride, n)
+        g[i] += _product(gradient, z, n)
+        for r in range(n):
+            # a row that is convex here (log link, Gaussian response) adds nothing to the precision
+            weighted[r] = max(curvature[r], 0.0) * z[r]
+        for k in range(i + 1):
+            H[i, k] += _product(weighted, window(Z, at + k * stride, n), n)
+
+
+@kernel(inner=True)
+def quadratic(Q: Array, x: Array, p: int) -> float:
+    """X'Qx."""
+    t = 0.0
+    for i in range(p):
+        s = 0.5 * Q[i, i] * x[i]
+        for k in range(i):
+            s += Q[i, k] * x[k]
+        t += 2.0 * x[i] * s
+    return t
+
+
+@kernel(inner=True)
+def change_of_quadratic(Q: Array, x: Array, step: Array, at: int, p: int) -> float:
+    """(x + step)'Q(x + step) − x'Qx, the step standing at ``at``."""
+    t = 0.0
+    for i in range(p):
+        s = 0.0
+        for k in range(p):
+            s += Q[i, k] * (2.0 * x[k] + step[at + k])
+        t += step[at + i] * s
+    return t
+
+
+@kernel(inner=True)
+def reverse_density(H: Array, g: Array, step: Array, at: int, p: int) -> float:
+    """Log density, up to a constant, of the step back: N(H'⁻¹ g, (H H')⁻¹) at −step, with g = H⁻¹ gradient."""
+    t = 0.0
+    for i in range(p):
+        s = -g[i]
+        for k in range(i, p):
+            s -= H[k, i] * step[at + k]
+        t += math.log(H[i, i]) - 0.5 * s * s
+    return t
