@@ -3,7 +3,7 @@
 import numpy as np
 
 from bayou.engines.gibbs import gaussian_target
-from bayou.engines.sweep import State, Target, new_state
+from bayou.engines.lmm.state import State, Target, new_state
 from bayou.linalg.schur import new_factor
 from bayou.model import Model
 from bayou.priors import LKJ, HalfNormal, HalfT, Normal

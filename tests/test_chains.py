@@ -224,8 +224,8 @@ def test_progress_on_request(model, capfd, monkeypatch):
             shown.append(self.bar.tasks[0].completed if self.bar is not None else 0)
 
     monkeypatch.setattr(chains, "_Bar", Seen)
-    bayou.fit(model, engine=SAMPLERS["laplace"], seed=1, progress=True, cores=1, draws=25_000)
-    assert 0 < shown[-1] <= 3 * 25_250
+    bayou.fit(model, engine=SAMPLERS["laplace"], seed=1, progress=True, cores=1, draws=100_000)
+    assert 0 < shown[-1] <= 3 * 100_250
     assert shown == sorted(shown)
     assert capfd.readouterr().out == ""
 

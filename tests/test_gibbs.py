@@ -11,9 +11,10 @@ import bayou
 import oracle
 from bayou.binding import log_density_beta
 from bayou.effects.iid import coordinates_from_factor, factor_from_coordinates
-from bayou.engines import Gibbs, collapsed, sweep
+from bayou.engines import Gibbs
 from bayou.engines.gibbs import _own
-from bayou.engines.sweep import new_state
+from bayou.engines.lmm import collapsed, scan
+from bayou.engines.lmm.state import new_state
 from bayou.errors import Unsupported
 from bayou.linalg.schur import new_factor
 from bayou.model import Model
@@ -149,9 +150,9 @@ def scans(model, parameterization, point, rng, steps, proposal):
         )
         now = other if swapped else state
         return point_of(model, sums, target, now)
-    location = {"centered": sweep.CENTERED, "uncentered": sweep.UNCENTERED}.get(parameterization, sweep.JOINT)
+    location = {"centered": scan.CENTERED, "uncentered": scan.UNCENTERED}.get(parameterization, scan.JOINT)
     whitened = parameterization == "blocked"
-    assert sweep.run_scans(target, state, location, whitened, steps, beta, b, L, sigma, rng) == 1
+    assert scan.run_scans(target, state, location, whitened, steps, beta, b, L, sigma, rng) == 1
     return point_of(model, sums, target, state)
 
 
@@ -235,7 +236,7 @@ def test_joint_draws_have_the_conditional_moments(structure, rng):
         put(model, sums, target, state, point)
         beta, b = np.empty((1, P)), np.empty((1, q))
         L, sigma = np.zeros((1, B, p, p)), np.empty((1, len(point.dispersion)))
-        sweep.run_scans(target, state, sweep.JOINT, False, 1, beta, b, L, sigma, rng)
+        scan.run_scans(target, state, scan.JOINT, False, 1, beta, b, L, sigma, rng)
         now = point_of(model, sums, target, state)
         out[i] = np.concatenate([*(v.ravel() for v in now.b), now.beta])
     z = np.linalg.solve(np.linalg.cholesky(V), (out - mean).T)

@@ -32,7 +32,7 @@ def test_every_public_name_resolves(name):
     assert name in dir(bayou)
 
 
-@pytest.mark.parametrize("name", ["priors", "families", "links", "engines", "datasets", "errors"])
+@pytest.mark.parametrize("name", ["priors", "families", "links", "engines", "datasets", "errors", "plot"])
 def test_modules_resolve_after_a_plain_import(name):
     assert in_new_process(f"import bayou; print(bayou.{name}.__name__)").strip() == f"bayou.{name}"
 

@@ -196,7 +196,7 @@ def test_only_entries_may_make_arrays() -> None:
     def makes(n: int) -> float:
         return np.empty(n)[0]
 
-    with pytest.raises(numba.core.errors.NumbaError, match="NRT"):
+    with pytest.raises(numba.core.errors.NumbaError, match="Only accept returning of array passed"):
         kernel(makes)(3)
 
 

@@ -10,9 +10,12 @@ from scipy.integrate import quad
 
 import bayou
 import oracle
-from bayou.engines import Metropolis, glmm
+from bayou.engines import Metropolis
+from bayou.engines.glmm import scan
+from bayou.engines.glmm import state as states
+from bayou.engines.glmm.population import move_fixed
+from bayou.engines.glmm.whitened import move_whitened
 from bayou.engines.metropolis import glmm_target, new_state
-from bayou.engines.population import move_fixed
 from bayou.errors import DataError, Unsupported
 from bayou.families import Bernoulli, Binomial, Gamma, Gaussian, NegativeBinomial, Poisson
 from bayou.families.rows import LANES
@@ -51,10 +54,10 @@ MOVES = {
 
 @kernel
 def prepare(target, state):
-    if glmm.is_gaussian(target.rows.code):
-        glmm.set_weights(target, state)
-    ok = glmm.set_covariances(target, state)
-    glmm.set_eta(target, state)
+    if states.is_gaussian(target.rows.code):
+        states.set_weights(target, state)
+    ok = states.set_covariances(target, state)
+    states.set_eta(target, state)
     return ok
 
 
@@ -63,18 +66,18 @@ def make_moves(target, state, which, times, squares, rng):
     """One kind of move, several times, from a prepared state."""
     for _ in range(times):
         if which == TRANSLATIONS:
-            glmm.move_translations(target, state, rng)
+            scan.move_translations(target, state, rng)
         elif which == COVARIANCES:
-            if not glmm.move_covariances(target, state, rng):
+            if not scan.move_covariances(target, state, rng):
                 return False
         elif which == WHITENED:
-            glmm.move_whitened(target, state, False, rng)
+            move_whitened(target, state, False, rng)
         elif which == LAPLACE or which == WALK:
-            glmm.move_groups(target, state, which == LAPLACE, False, 0.0, rng)
+            scan.move_groups(target, state, which == LAPLACE, False, 0.0, rng)
         elif which == FIXED:
             move_fixed(target, state, 0.0, rng)
         else:
-            glmm.move_dispersion(target, state, False, squares, rng)
+            scan.move_dispersion(target, state, False, squares, rng)
     return True
 
 
@@ -125,7 +128,7 @@ class Bench:
         B, p = self.target.blocks.A.shape
         out = np.empty((1, len(self.state.beta))), np.empty((1, 0)), np.zeros((1, B, p, p))
         dispersion = np.empty((1, len(self.state.dispersion)))
-        assert glmm.run_scans(self.target, self.state, laplace, not laplace, False, times, 0.0, *out, dispersion, rng) == 1
+        assert scan.run_scans(self.target, self.state, laplace, not laplace, False, times, 0.0, *out, dispersion, rng) == 1
 
 
 def build(formula, family, priors=None, **settings):

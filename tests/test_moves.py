@@ -21,7 +21,7 @@ CONJUGATE, SLICED, WHITENED_SLICES, WHITENED_JOINT = range(4)
 LEVELS, NOISE = 4, 0.7
 
 
-@kernel
+@kernel(entry=True)
 def replicate(blocks, move, steps, before, z, noise, after, rng):
     """From covariance factors ``before`` (N, p, p): data given them, then ``steps`` moves given the data."""
     N, J, p = z.shape
@@ -160,7 +160,7 @@ def test_correlations_of_every_concentration(lkj, rng):
     check(sds_block(2, PROPER[:2], lkj), WHITENED_SLICES, rng)
 
 
-@kernel
+@kernel(entry=True)
 def scales(s, n, squares, code, parameters, out, rng):
     """A chain of `draw_scale`, or with many values of ``squares`` independent replicates."""
     for i in range(out.shape[0]):

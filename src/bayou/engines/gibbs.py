@@ -11,12 +11,12 @@ import numpy as np
 
 from bayou._types import Array
 from bayou.effects.iid import coordinates_from_factor, tabulate
-from bayou.engines import collapsed, sweep
 from bayou.engines.centring import centring
 from bayou.engines.chains import Chain, ChainEngine, Draws, Plan
 from bayou.engines.contract import contract
+from bayou.engines.lmm import collapsed, scan
+from bayou.engines.lmm.state import State, Target, new_state
 from bayou.engines.starts import starting_factors, starting_scale
-from bayou.engines.sweep import State, Target, new_state
 from bayou.errors import Unsupported
 from bayou.linalg.schur import new_factor
 from bayou.sufficient import Sufficient, sufficient
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 Parameterization = Literal["collapsed", "blocked", "marginal", "centered", "uncentered"]
 LOCATIONS = {
-    "blocked": sweep.JOINT,
-    "marginal": sweep.JOINT,
-    "centered": sweep.CENTERED,
-    "uncentered": sweep.UNCENTERED,
+    "blocked": scan.JOINT,
+    "marginal": scan.JOINT,
+    "centered": scan.CENTERED,
+    "uncentered": scan.UNCENTERED,
 }
 COLLAPSED_LIMIT = 10  # numbers in theta up to which one proposal for all of them is accepted often
 DENSE_LIMIT = 6000  # columns of the dense Schur complement (288 MB a chain)
@@ -125,7 +125,7 @@ class Gibbs(ChainEngine):
             method = f"collapsed: {size} covariance parameters from their marginal posterior"
             new_chain: Callable[[np.random.Generator], Chain] = partial(CollapsedChain, target, mode, spread)
         else:
-            location = LOCATIONS.get(self.parameterization, sweep.JOINT)
+            location = LOCATIONS.get(self.parameterization, scan.JOINT)
             whitened = self.parameterization in ("collapsed", "blocked")
             method = {
                 "centered": "centered: one full conditional at a time, groups around their centre",
@@ -269,7 +269,7 @@ class SweepChain:
     def advance(self, draws: int, thin: int, out: Draws) -> int:
         """Run draws x thin scans."""
         return int(
-            sweep.run_scans(
+            scan.run_scans(
                 self.target, self.state, self.location, self.whitened, thin,
                 out.beta, out.b, out.L, out.dispersion, self.rng,
             )

@@ -9,12 +9,12 @@ import numpy as np
 
 from bayou._types import Array
 from bayou.effects.iid import tabulate
-from bayou.engines import glmm
 from bayou.engines.centring import centring
 from bayou.engines.chains import ChainEngine, Draws, Plan
 from bayou.engines.contract import contract
-from bayou.engines.glmm_state import State, Target, is_gaussian
-from bayou.engines.regression import Rows, Scratch
+from bayou.engines.glmm import scan
+from bayou.engines.glmm.regression import Rows, Scratch
+from bayou.engines.glmm.state import State, Target, is_gaussian
 from bayou.engines.starts import starting_factors, starting_scale
 from bayou.errors import DataError, Unsupported
 from bayou.families.rows import LANES
@@ -23,7 +23,7 @@ from bayou.linalg.schur import Border
 if TYPE_CHECKING:
     from bayou.model import Model
 
-ROUNDS, SHORTEST = 12, 1e-8  # of the climb to the starting point: rounds, and the least part of a Newton step
+ROUNDS, SHORTEST = 40, 1e-8  # of the climb to the starting point: rounds, and the least part of a Newton step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,23 +188,26 @@ class MetropolisChain:
             )
 
     def _climb(self) -> bool:
-        """Go near the mode of all coefficients given the covariances, by Newton steps that go uphill, long or short.
+        """Find the mode of the fixed effects without groups, then go near that of all coefficients, covariances held.
 
-        False if the log likelihood is not finite there.
+        Newton steps are taken where they go uphill, long or short. False if the log likelihood is not finite.
         """
         none, factors = np.empty((0, 0)), np.empty((0, 0, 0, 0))
-        everything = 1 + int(self.target.rows.levels.sum())
-        for _ in range(ROUNDS):
-            length = 1.0
-            while length > SHORTEST:
-                done = glmm.run_scans(
-                    self.target, self.state, True, True, False, 1, length, none, none, factors, none, self.rng
-                )
-                if done < 0:
-                    return False
-                if done == everything:
+        coefficients = self.state.beta, self.state.b
+        for groups in (False, True):
+            everything = 1 + (int(self.target.rows.levels.sum()) if groups else 0)
+            for _ in range(ROUNDS):
+                before = np.concatenate(coefficients)
+                length, done = 1.0, 0
+                while length > SHORTEST and done < everything:
+                    done = scan.run_scans(
+                        self.target, self.state, groups, True, False, 1, length, none, none, factors, none, self.rng
+                    )
+                    if done < 0:
+                        return False
+                    length *= 0.25
+                if np.allclose(before, np.concatenate(coefficients), rtol=1e-9, atol=1e-12):
                     break
-                length *= 0.25
         return True
 
     def boundary(self, scan: int) -> int:
@@ -221,7 +224,7 @@ class MetropolisChain:
         """Run draws x thin scans."""
         # what Hoff's sampler does, and no more
         plain = not self.laplace
-        done = glmm.run_scans(
+        done = scan.run_scans(
             self.target, self.state, self.laplace, plain, self.adapting, thin, 0.0,
             out.beta, out.b, out.L, out.dispersion, self.rng,
         )  # fmt: skip

@@ -16,7 +16,7 @@ import math
 import numpy as np
 
 from bayou._types import Array
-from bayou.engines.regression import (
+from bayou.engines.glmm.regression import (
     Rows,
     Scratch,
     add_columns,

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from bayou.effects.iid import log_prior
-from bayou.engines.glmm_state import State, Target, forget, log_likelihood
+from bayou.engines.glmm.state import State, Target, forget, log_likelihood
 from bayou.jit import kernel, window
 from bayou.linalg.small import cholesky, invert_lower, product_with_transpose
 

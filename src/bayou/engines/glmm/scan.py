@@ -13,7 +13,9 @@ import numpy as np
 
 from bayou._types import Array
 from bayou.engines.centring import move_centres, move_nested
-from bayou.engines.glmm_state import (
+from bayou.engines.glmm.groups import batch_end, laplace_levels, walk_levels
+from bayou.engines.glmm.population import move_fixed
+from bayou.engines.glmm.state import (
     State,
     Target,
     forget,
@@ -23,10 +25,8 @@ from bayou.engines.glmm_state import (
     set_eta,
     set_weights,
 )
-from bayou.engines.glmm_whitened import BEST_ONE, move_whitened
-from bayou.engines.groups import batch_end, laplace_levels, walk_levels
+from bayou.engines.glmm.whitened import BEST_ONE, move_whitened
 from bayou.engines.moves import draw_block, draw_scale
-from bayou.engines.population import move_fixed
 from bayou.families.rows import row_dispersion, row_means
 from bayou.jit import borrow, kernel, window
 from bayou.linalg.small import fill
@@ -203,15 +203,16 @@ def run_scans(
 
     ``plain`` leaves out what Hoff's sampler does not have: whitened moves, and extra updates of fixed
     effects that have a random counterpart. With a positive ``length`` nothing is drawn: all coefficients take
-    that part of a Newton step where it goes uphill. Returns how many did or are at their mode (levels, and one
-    for the fixed effects), −1 if the log likelihood is not finite.
+    that part of a Newton step where it goes uphill, without ``laplace`` the fixed effects only. Returns how many
+    did or are at their mode (levels, and one for the fixed effects), −1 if the log likelihood is not finite.
     """
     target, state = borrow(target), borrow(state)
     if length > 0.0:
         if not _set_all(target, state):
             return -1
         fixed = state.beta.shape[0] == 0 or move_fixed(target, state, length, rng)
-        return move_groups(target, state, True, False, length, rng) + (1 if fixed else 0)
+        count = 1 if fixed else 0
+        return count + move_groups(target, state, True, False, length, rng) if laplace else count
     squares = np.empty(max(state.dispersion.shape[0], 1))
     alone = False
     for i in range(target.moves.covered.shape[0]):

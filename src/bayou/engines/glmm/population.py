@@ -7,9 +7,9 @@ import math
 import numpy as np
 
 from bayou._types import Array, Integers
-from bayou.engines.glmm_state import State, Target, forget, row_dispersion_of
-from bayou.engines.groups import SETTLED
-from bayou.engines.regression import Rows, Scratch, add_columns, add_normal_equations, reverse_density
+from bayou.engines.glmm.groups import SETTLED
+from bayou.engines.glmm.regression import Rows, Scratch, add_columns, add_normal_equations, reverse_density
+from bayou.engines.glmm.state import State, Target, forget, row_dispersion_of
 from bayou.families.rows import LANES, row_terms
 from bayou.jit import kernel, window
 from bayou.linalg.schur import Border

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from bayou._types import Array, Integers
 from bayou.effects.iid import BlockTable
 from bayou.engines.centring import Centring
+from bayou.engines.glmm.regression import Rows, Scratch, add_columns
 from bayou.engines.moves import precision_from_factors
-from bayou.engines.regression import Rows, Scratch, add_columns
 from bayou.families.codes import GAUSSIAN_IDENTITY, GAUSSIAN_LOG
 from bayou.families.rows import row_log_density
 from bayou.jit import kernel, window

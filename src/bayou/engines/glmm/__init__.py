@@ -1,0 +1,1 @@
+"""Kernels of Metropolis-within-Gibbs for any family, on the rows."""
