@@ -1,4 +1,4 @@
-"""Where compiled kernels are kept, when they are compiled, and what `kernel` and `borrow` promise."""
+"""Where compiled kernels are kept, when they are compiled, and what `kernel` and `window` promise."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from bayou import jit
 from bayou._types import Array
-from bayou.jit import announce_compilation, borrow, cache_folder, kernel, window
+from bayou.jit import announce_compilation, cache_folder, kernel, window
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_an_edit_in_a_kernel_or_its_callee_opens_a_new_folder(package: Path) -> 
     assert second != first
     callee.write_text("callee = 1\n")
     assert sought_again() == first
-    (package / "added.py").write_text("from bayou.jit import borrow, kernel\n")
+    (package / "added.py").write_text("from bayou.jit import kernel\n")
     assert sought_again() not in (first, second)
 
 
@@ -173,7 +173,6 @@ _sum_of_squares = kernel(_squares)
 
 @kernel(entry=True)
 def _entry(x: Array, rng: np.random.Generator) -> float:
-    x = borrow(x)
     made = np.empty(len(x))
     for i in range(len(x)):
         made[i] = x[i] + 0.0 * rng.standard_normal()

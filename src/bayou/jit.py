@@ -152,38 +152,11 @@ def _compile(function: Callable[..., Any], inline: bool, contract: bool, inner: 
         settings.CACHE_DIR = before
 
 
-def _borrow(typing_context: Any, value: Any) -> Any:
-    """Return the same array, or tuple of arrays, without reference counts: ``y = borrow(y)``.
-
-    For the top of an entry kernel (see `kernel`), which counts a reference, atomically, for every array that it
-    takes, slices or reads from a tuple. Its caller holds the arrays until it returns; it must not return what it
-    borrowed.
-    """
-
-    def without_count(context: Any, builder: Any, kind: Any, data: Any) -> Any:
-        if isinstance(kind, types.Array):
-            view = context.make_array(kind)(context, builder, value=data)
-            view.meminfo = view.meminfo.type(None)
-            view.parent = view.parent.type(None)
-            return view._getvalue()
-        if isinstance(kind, types.BaseTuple):
-            parts: Any = kind
-            for i, part in enumerate(parts.types):
-                element = builder.extract_value(data, i)
-                data = builder.insert_value(data, without_count(context, builder, part, element), i)
-        return data
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return without_count(context, builder, signature.return_type, arguments[0])
-
-    return value(value), generate
-
-
 def _window(typing_context: Any, array: Any, at: Any, n: Any) -> Any:
     """Return ``n`` elements of a contiguous array from flat position ``at`` on: ``y = window(x, at, n)``.
 
     What a slice is, at a tenth of its cost: positions are taken as they are, not counted from the end when
-    negative nor cut to the array, and no reference is counted (see `borrow`).
+    negative nor cut to the array, and no reference is counted.
     """
     if not isinstance(array, types.Array) or array.layout != "C":
         return None
@@ -203,7 +176,6 @@ def _window(typing_context: Any, array: Any, at: Any, n: Any) -> Any:
 
 
 _intrinsic: Any = extending.intrinsic
-borrow: Callable[[Any], Any] = _intrinsic(_borrow)
 window: Callable[[Any, int, int], Any] = _intrinsic(_window)
 
 

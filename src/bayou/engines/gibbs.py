@@ -19,6 +19,7 @@ from bayou.engines.lmm.state import State, Target, new_state
 from bayou.engines.starts import starting_factors, starting_scale
 from bayou.errors import Unsupported
 from bayou.linalg.schur import new_factor
+from bayou.packed import packed
 from bayou.sufficient import Sufficient, sufficient
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def _mode(model: Model, target: Target) -> tuple[Array, Array]:
     if not target.sigma_known:
         parts.append(np.log(sigma))
         units.append(np.ones(len(sigma)))
-    return collapsed.mode_and_spread(own, state, np.concatenate(parts), np.concatenate(units))
+    return collapsed.mode_and_spread(packed(own), packed(state), np.concatenate(parts), np.concatenate(units))
 
 
 class CollapsedChain:
@@ -197,12 +198,13 @@ class CollapsedChain:
         B, m = target.blocks.A.shape
         start = np.zeros((B, m, m))
         sigma = np.ones(len(target.cells.rows))
-        self.states = [new_state(self.target, new_factor(target.arrow), start, sigma) for _ in range(2)]
+        self.packed = packed(self.target)
+        self.states = [packed(new_state(self.target, new_factor(target.arrow), start, sigma)) for _ in range(2)]
         self.theta = mode.copy()
         self.value = -np.inf
         for scale in (1.0, 1.0, 1.0, 0.5, 0.25, 0.0):  # a dispersed start that is in the support
             self.theta = mode + 1.5 * scale * spread @ rng.standard_normal(len(mode))
-            self.value = collapsed.log_marginal(self.target, self.states[0], self.theta)
+            self.value = collapsed.log_marginal(self.packed, self.states[0], self.theta)
             if self.value > -np.inf:
                 break
         self.seen: list[Array] = []
@@ -231,7 +233,7 @@ class CollapsedChain:
         theta, accepted = np.empty((draws, len(self.theta))), out.statistics["accepted"]
         one, two = self.states
         done, swapped, self.value = collapsed.run_collapsed(
-            self.target, one, two, self.theta, self.value, self.centre, self.spread, thin,
+            self.packed, one, two, self.theta, self.value, self.centre, self.spread, thin,
             theta, out.beta, out.b, out.L, out.dispersion, accepted, self.rng,
         )  # fmt: skip
         if swapped:
@@ -258,6 +260,7 @@ class SweepChain:
         for i in range(known):
             at = len(self.state.rest) - known + i
             self.state.rest[at] = model.working.inside(i)
+        self.packed = packed(self.target), packed(self.state)
 
     def boundary(self, scan: int) -> int:
         """Nothing to tune."""
@@ -270,7 +273,7 @@ class SweepChain:
         """Run draws x thin scans."""
         return int(
             scan.run_scans(
-                self.target, self.state, self.location, self.whitened, thin,
+                *self.packed, self.location, self.whitened, thin,
                 out.beta, out.b, out.L, out.dispersion, self.rng,
             )
         )  # fmt: skip

@@ -19,6 +19,7 @@ from bayou.engines.starts import starting_factors, starting_scale
 from bayou.errors import DataError, Unsupported
 from bayou.families.rows import LANES
 from bayou.linalg.schur import Border
+from bayou.packed import packed
 
 if TYPE_CHECKING:
     from bayou.model import Model
@@ -182,6 +183,7 @@ class MetropolisChain:
         known = len(target.beta_codes)
         for i in range(known):
             self.state.beta[len(self.state.beta) - known + i] = model.working.inside(i)
+        self.packed = packed(target), packed(self.state)
         if not self._climb():
             raise Unsupported(
                 "The log likelihood is not finite at the starting point: check the offset and the scale of the columns."
@@ -201,7 +203,7 @@ class MetropolisChain:
                 length, done = 1.0, 0
                 while length > SHORTEST and done < everything:
                     done = scan.run_scans(
-                        self.target, self.state, groups, True, False, 1, length, none, none, factors, none, self.rng
+                        *self.packed, groups, True, False, 1, length, none, none, factors, none, self.rng
                     )
                     if done < 0:
                         return False
@@ -225,7 +227,7 @@ class MetropolisChain:
         # what Hoff's sampler does, and no more
         plain = not self.laplace
         done = scan.run_scans(
-            self.target, self.state, self.laplace, plain, self.adapting, thin, 0.0,
+            *self.packed, self.laplace, plain, self.adapting, thin, 0.0,
             out.beta, out.b, out.L, out.dispersion, self.rng,
         )  # fmt: skip
         return int(done)

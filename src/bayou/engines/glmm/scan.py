@@ -28,7 +28,7 @@ from bayou.engines.glmm.state import (
 from bayou.engines.glmm.whitened import BEST_ONE, move_whitened
 from bayou.engines.moves import draw_block, draw_scale
 from bayou.families.rows import row_dispersion, row_means
-from bayou.jit import borrow, kernel, window
+from bayou.jit import kernel, window
 from bayou.linalg.small import fill
 from bayou.priors.table import prior_log_density
 
@@ -206,7 +206,6 @@ def run_scans(
     that part of a Newton step where it goes uphill, without ``laplace`` the fixed effects only. Returns how many
     did or are at their mode (levels, and one for the fixed effects), −1 if the log likelihood is not finite.
     """
-    target, state = borrow(target), borrow(state)
     if length > 0.0:
         if not _set_all(target, state):
             return -1

@@ -18,7 +18,7 @@ from bayou._types import Array
 from bayou.effects.iid import factor_from_coordinates, log_prior
 from bayou.engines.lmm.state import State, Target, likelihood_weight, record
 from bayou.engines.moves import precision_from_factors
-from bayou.jit import borrow, kernel
+from bayou.jit import kernel
 from bayou.linalg.schur import draw, factorise
 from bayou.priors.table import prior_log_density
 
@@ -89,7 +89,6 @@ def run_collapsed(
     Returns (draws made, whether the states changed roles, the log density); ``accepted`` is the share of
     accepted proposals among the scans of each draw.
     """
-    target, first, second = borrow(target), borrow(first), borrow(second)
     d = t.shape[0]
     proposal, z = np.empty(d), np.empty(d)
     swapped = False

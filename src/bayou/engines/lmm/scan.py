@@ -19,7 +19,7 @@ from bayou.engines.lmm.coefficients import draw_centres, draw_coefficients_of_an
 from bayou.engines.lmm.state import State, Target, likelihood_weight, record, scatter_of
 from bayou.engines.lmm.whitened import draw_whitened
 from bayou.engines.moves import draw_block, draw_scale, precision_from_factors
-from bayou.jit import borrow, kernel
+from bayou.jit import kernel
 from bayou.linalg.schur import draw, factorise
 from bayou.sufficient import residual_squares
 
@@ -55,7 +55,6 @@ def run_scans(
 
     Returns the number of draws made: fewer than asked only if a matrix lost its definiteness.
     """
-    target, state = borrow(target), borrow(state)
     blocks = target.blocks
     squares = state.by_sigma[1]
     for i in range(beta.shape[0] * thin):
