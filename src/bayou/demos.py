@@ -95,7 +95,7 @@ DEMOS = {
 
 
 def run(name: str, data: Any, folder: Path, seed: int, draws: int | None, say: Say) -> Fit:
-    """Print the model, fit it, print the fit, and draw its pictures.
+    """Fit the model, print the fit with its priors, and draw its pictures.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def run(name: str, data: Any, folder: Path, seed: int, draws: int | None, say: S
     say(f"{demo.story}\n")
     say(str(datasets.describe(name)) if data is None else f"Data: {data}")
     model = _model(demo, datasets.load(name) if data is None else data)
-    say(f"\n{model}\n")
+    say("")
     made = fit(model, engine=engines.get(demo.engine, draws=draws), seed=seed)
     say(f"{made}\n")
     pictures = save_pictures(made, target, demo.x, say)
