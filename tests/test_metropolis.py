@@ -13,6 +13,7 @@ import oracle
 from bayou.engines import Metropolis
 from bayou.engines.glmm import scan
 from bayou.engines.glmm import state as states
+from bayou.engines.glmm.nested import move_lineages
 from bayou.engines.glmm.population import move_fixed
 from bayou.engines.glmm.whitened import move_whitened
 from bayou.engines.metropolis import glmm_target, new_state
@@ -40,7 +41,7 @@ FAMILIES = {
     "gamma": Gamma(),
 }
 
-TRANSLATIONS, COVARIANCES, WHITENED, LAPLACE, WALK, FIXED, DISPERSION = range(7)
+TRANSLATIONS, COVARIANCES, WHITENED, LAPLACE, WALK, FIXED, DISPERSION, LINEAGES = range(8)
 MOVES = {
     "translations": TRANSLATIONS,
     "covariances": COVARIANCES,
@@ -76,6 +77,8 @@ def make_moves(target, state, which, times, squares, rng):
             scan.move_groups(target, state, which == LAPLACE, False, 0.0, rng)
         elif which == FIXED:
             move_fixed(target, state, 0.0, rng)
+        elif which == LINEAGES:
+            move_lineages(target, state, rng)
         else:
             scan.move_dispersion(target, state, False, squares, rng)
     return True
@@ -136,6 +139,9 @@ def build(formula, family, priors=None, **settings):
     data = table()
     data["k"] = np.arange(30) % 2 if family == "bernoulli" else np.arange(30) % 4 + (family == "gamma")
     data["size"] = np.arange(30) % 5 + 3
+    data["o"] = np.arange(30) // 2  # pairs of rows, some of them of two levels of g
+    data["o"][data["o"] % 5 == 2] = 90  # … so that o would not lie within g
+    data["o"] = np.array([f"{g}{o}" for g, o in zip(data["g"], data["o"], strict=True)])
     response = "proportion(k, size)" if chosen.name == "binomial" else "k"
     wanted = dict(PRIORS if priors is None else priors)
     if chosen.dispersion is not None:
@@ -213,6 +219,34 @@ def test_every_move_alone(move, family, rng):
 @pytest.mark.parametrize("structure", ["crossed", "nested"])
 def test_moves_with_several_factors(structure, move, rng):
     z, _, _ = replicates(weighted(structure, "poisson"), lambda b: b.move(move, 2, rng), 1500, rng)
+    assert np.abs(z).max() < 4.3, np.round(z, 1)
+
+
+NESTED = {
+    "two levels": ("x + (1 | a/g)", None),
+    "three levels": ("x + (1 | a/g) + (1 | o)", None),
+    "one of two coefficients": ("x + (1 + x || a/g)", None),
+    "other priors": ("x + (1 | a/g)", {"beta": Normal(0, 0.6), "sd_a": Uniform(0.1, 1), "Sigma": InverseWishart(6, 1.0)}),
+}
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_lineages(name, rng):
+    """Sds of nested factors given sums: the posterior stays, eta too, and every sd and effect moves."""
+    right, priors = NESTED[name]
+    model = build(right, "poisson", priors)
+    kept = []
+
+    def act(bench):
+        before = bench.state.eta.copy()
+        bench.move(LINEAGES, 2, rng)
+        states_eta = oracle.linear_predictor(bench.model, *((p := bench.point()).beta, p.b))[bench.place[0]]
+        kept.append(np.abs(states_eta - before).max())
+
+    z, gaps, _ = replicates(model, act, 1500, rng)
+    assert max(kept) < 1e-9
+    sds = [k for k in range(gaps.shape[1]) if np.abs(gaps[:, k]).max() > 0]
+    assert len(sds) > 4 * len(model.design.groupings)
     assert np.abs(z).max() < 4.3, np.round(z, 1)
 
 

@@ -85,7 +85,7 @@ def centring(model: Model, order: tuple[int, ...]) -> Centring:
             block = np.stack(u[low:high])
             moments[low:high, low:high] = block @ block.T
     directions = np.array(direction).reshape(E, P)
-    at = _starts([len(v) for v in u])
+    at = starts_of([len(v) for v in u])
     for low, high in zip(first[:-1], first[1:], strict=True):
         for e in range(low + 1, high):
             if np.array_equal(u[e], u[e - 1]):
@@ -104,9 +104,9 @@ def centring(model: Model, order: tuple[int, ...]) -> Centring:
         parent=np.array([p[1] for p in pairs], dtype=np.int64),
         child_coefficient=np.array([p[2] for p in pairs], dtype=np.int64),
         parent_coefficient=np.array([p[3] for p in pairs], dtype=np.int64),
-        at_map=_starts([len(p[4]) for p in pairs]),
+        at_map=starts_of([len(p[4]) for p in pairs]),
         map=np.concatenate([p[4] for p in pairs]) if pairs else np.zeros(0, dtype=np.int64),
-        at_count=_starts([len(p[5]) for p in pairs]),
+        at_count=starts_of([len(p[5]) for p in pairs]),
         children=np.concatenate([p[5] for p in pairs]) if pairs else np.zeros(0),
     )
 
@@ -142,7 +142,8 @@ def _nested(groupings: list[Grouping]) -> list[tuple[int, int, int, int, Integer
     return pairs
 
 
-def _starts(lengths: list[int]) -> Integers:
+def starts_of(lengths: list[int]) -> Integers:
+    """Return where each piece begins when pieces of these lengths stand one after the other."""
     return np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64) if lengths else np.zeros(0, dtype=np.int64)
 
 

@@ -13,6 +13,7 @@ from bayou.engines.centring import centring
 from bayou.engines.chains import ChainEngine, Draws, Plan
 from bayou.engines.contract import contract
 from bayou.engines.glmm import scan
+from bayou.engines.glmm.nested import lineages
 from bayou.engines.glmm.regression import Rows, Scratch
 from bayou.engines.glmm.state import State, Target, is_gaussian
 from bayou.engines.starts import starting_factors, starting_scale
@@ -151,6 +152,7 @@ def glmm_target(model: Model, walk_tuned: bool = True) -> tuple[tuple[int, ...],
     position = {g: k for k, g in enumerate(order)}
     blocks = blocks._replace(grouping=np.array([position[int(g)] for g in blocks.grouping], dtype=np.int64))
     none = np.zeros(0, dtype=np.int64)
+    moves = centring(model, order)
     target = Target(
         rows=rows,
         border=Border(none, none, none, 0, working.precision, working.precision @ working.mean),
@@ -164,7 +166,8 @@ def glmm_target(model: Model, walk_tuned: bool = True) -> tuple[tuple[int, ...],
         walk_tuned=walk_tuned,
         beta_codes=working.codes,
         beta_parameters=working.parameters,
-        moves=centring(model, order),
+        moves=moves,
+        lineages=lineages(moves, blocks, levels),
     )
     return order, target
 
@@ -295,4 +298,5 @@ def new_state(model: Model, target: Target, scale: float, spread: float) -> Stat
         work=np.zeros((7, m, m)),
         counter=np.zeros(1, dtype=np.int64),
         sums=np.zeros(int(rows.levels.max()) if len(rows.levels) else 0),
+        messages=np.zeros((2, int(rows.levels[target.lineages.factor].sum()))),
     )

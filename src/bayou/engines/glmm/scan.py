@@ -1,7 +1,8 @@
 """One scan of Metropolis-within-Gibbs for generalized linear mixed models.
 
 In turn: fixed effects with each group's own coefficients held (translations, free of the rows); every
-covariance block given the group coefficients; the same blocks with the whitened coefficients held; every
+covariance block given the group coefficients; the sds of nested factors given the sums of their coefficients;
+all blocks with the whitened coefficients held; every
 group's coefficients; all fixed effects given them; the dispersion.
 """
 
@@ -14,6 +15,7 @@ import numpy as np
 from bayou._types import Array
 from bayou.engines.centring import move_centres, move_nested
 from bayou.engines.glmm.groups import batch_end, laplace_levels, walk_levels
+from bayou.engines.glmm.nested import move_lineages
 from bayou.engines.glmm.population import move_fixed
 from bayou.engines.glmm.state import (
     State,
@@ -225,6 +227,7 @@ def run_scans(
         if not move_covariances(target, state, rng):
             return scan // thin
         if not plain:
+            move_lineages(target, state, rng)
             move_whitened(target, state, adapting, rng)
         if not set_covariances(target, state):
             return scan // thin

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from bayou._types import Array, Integers
 from bayou.effects.iid import BlockTable
 from bayou.engines.centring import Centring
+from bayou.engines.glmm.nested import Lineages
 from bayou.engines.glmm.regression import Rows, Scratch, add_columns
 from bayou.engines.moves import precision_from_factors
 from bayou.families.codes import GAUSSIAN_IDENTITY, GAUSSIAN_LOG
@@ -37,6 +38,7 @@ class Target(NamedTuple):
     beta_codes: Integers
     beta_parameters: Array
     moves: Centring
+    lineages: Lineages
 
 
 class State(NamedTuple):
@@ -63,6 +65,7 @@ class State(NamedTuple):
     work: Array  # (7, m, m)
     counter: Integers  # (1,) scans
     sums: Array  # room for the levels of any factor
+    messages: Array  # (2, levels of all members of all lineages)
 
 
 @kernel(inner=True)
