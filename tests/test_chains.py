@@ -9,8 +9,8 @@ import pytest
 
 import bayou
 from bayou import engines
-from bayou.engines import Auto, Gibbs, Metropolis, chains
-from bayou.errors import DataError, Unsupported
+from bayou.engines import Auto, Gibbs, Metropolis, chains, resources
+from bayou.errors import DataError, ResourceError, Unsupported
 from bayou.model import Model
 from bayou.priors import Flat, FlatSD
 from gaussian_models import PRIORS, table
@@ -179,8 +179,9 @@ def test_interruption_in_the_warmup_is_an_interruption(model, monkeypatch):
         bayou.fit(model, engine=Metropolis(draws=10, warmup=10_000_000, chains=1), seed=1)
 
 
-def test_control_c_in_a_process():
-    """The signal itself: the process prints a summary of what it has, within seconds."""
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_in_a_process(name):
+    """The signal itself: the process prints a summary of what it has, within seconds, and its handler is back."""
     script = """
         import threading, time, os, signal, sys
         import numpy as np, bayou
@@ -192,20 +193,42 @@ def test_control_c_in_a_process():
             time.sleep(1.0)
             global struck
             struck = time.perf_counter()
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.NAME)
         threading.Thread(target=strike, daemon=True).start()
-        fit = bayou.fit("y ~ 1 + (1 | g)", data, draws=100_000_000, warmup=100, keep_effects=False, **settings)
+        fit = bayou.fit("y ~ 1 + (1 | g)", data, draws=3_000_000, warmup=100, keep_effects=False, **settings)
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
         print(fit.result.draws["beta"].shape[1], time.perf_counter() - struck, fit.result.info["messages"][0])
     """
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=240, check=False
+        [sys.executable, "-c", textwrap.dedent(script.replace("NAME", name))], capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 0, done.stderr
     size, seconds, *message = done.stdout.split()
-    assert 100 < int(size) < 100_000_000
+    assert 100 < int(size) < 3_000_000
     assert float(seconds) < 2.0  # one second on an idle machine
     assert message[0] == "Interrupted:"
     assert "sampling" not in done.stderr  # no progress bar without a terminal
+
+
+def test_a_run_that_would_not_fit_is_refused_before_it_starts(model):
+    with pytest.raises(ResourceError, match=r"3 chains of .* would take [\d,.]+ GB of memory and .* free.*draws="):
+        draws_of(model, SAMPLERS["laplace"], draws=10**13)
+
+
+def test_the_estimate_of_memory_is_that_of_the_draws(model, monkeypatch):
+    seen = []
+    monkeypatch.setattr(chains, "check_memory", lambda *sizes: seen.append(sizes))
+    for keep in (True, False):
+        fit = bayou.fit(model, engine=SAMPLERS["laplace"], draws=2000, keep_effects=keep, seed=1)
+        held = sum(values.nbytes for values in fit.result.draws.values())
+        needed, draws, number, _ = seen[-1]
+        assert (draws, number) == (2000, 3)
+        assert held < needed < 4 * held
+
+
+def test_memory_that_is_free():
+    free = resources.available_memory()
+    assert free is None or 0 < free < 2**50
 
 
 def test_progress_is_quiet_without_a_terminal(model, capfd):

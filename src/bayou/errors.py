@@ -29,5 +29,9 @@ class Unsupported(BayouError):
     """An engine or a function cannot take this model; the message names one that can."""
 
 
+class ResourceError(BayouError):
+    """The machine has not what a run would take; the message says how much, and how to need less."""
+
+
 class FileError(BayouError):
     """A file cannot be read or written, or is not what it should be."""

@@ -2,7 +2,7 @@
 
 Every chain owns a child of the run's seed and its own state, so that the draws are the same for any
 number of threads. Kernels release the GIL and are called in batches of about a twentieth of a second,
-between which a chain looks at the stop flag: Ctrl-C returns what has been drawn. How long a batch is
+between which a chain looks at the stop flag: Ctrl-C and SIGTERM return what has been drawn. How long a batch is
 has no influence on the draws: adaptation happens at fixed scans.
 """
 
@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from bayou._types import Array, Integers
 from bayou.engines.base import Engine
+from bayou.engines.resources import check_memory, terminable
 from bayou.errors import DataError, Unsupported
 from bayou.jit import announce_compilation
 
@@ -170,6 +171,8 @@ class ChainEngine(Engine):
         ------
         Unsupported
             The engine cannot take this model.
+        ResourceError
+            The draws would not fit into the memory that is free.
         """
         from bayou.posterior import Posterior
 
@@ -177,6 +180,7 @@ class ChainEngine(Engine):
         with _announced(), threadpool_limits(1, user_api="blas"):
             plan = self.prepare(model)
             keep = self._keeps_effects(plan.coefficients)
+            check_memory(*self._memory(plan, keep))
             prepared = time.perf_counter() - started
             progress = _Progress(np.zeros(self.chains, dtype=np.int64))
             generators = rng.spawn(self.chains)
@@ -242,6 +246,15 @@ class ChainEngine(Engine):
             return self.chains * self.draws * coefficients * 8 <= KEEP_BYTES
         return bool(self.keep_effects)
 
+    def _memory(self, plan: Plan, keep: bool) -> tuple[int, int, int, int]:
+        """Return the bytes of all draws while they are put together, draws, chains, and the bytes of the effects."""
+        one = plan.shape(1, False)
+        size = one.beta.nbytes + one.L.nbytes + one.dispersion.nbytes + sum(v.nbytes for v in one.statistics.values())
+        kept = self.draws if keep else min(self.draws, SUBSET)
+        effects = 8 * plan.coefficients * kept
+        # the kernels' coordinates and the names of the contract, for a moment both
+        return 2 * self.chains * (self.draws * size + effects), self.draws, self.chains, 2 * self.chains * effects
+
     def _chain(
         self, plan: Plan, rng: np.random.Generator, number: int, keep: bool, progress: _Progress
     ) -> tuple[Draws, _Effects, dict[str, Array]]:
@@ -286,11 +299,11 @@ class ChainEngine(Engine):
         return out.part(0, made), effects, chain.group_statistics()
 
     def _watch(self, jobs: list[Future[Any]], progress: _Progress) -> bool:
-        """Wait for the chains, show how far they are, and stop them on Ctrl-C."""
+        """Wait for the chains, show how far they are, and stop them on Ctrl-C or SIGTERM."""
         total = self.chains * (self.warmup + self.draws * self.thin)
         show = _Bar(total, self.progress)
         try:
-            with show:
+            with terminable(), show:
                 while wait(jobs, timeout=0.1).not_done:
                     show.update(int(progress.scans.sum()))
                     if any(job.done() and job.exception() for job in jobs):
