@@ -47,8 +47,9 @@ class Metropolis(ChainEngine):
     Notes
     -----
     Where a factor's columns all stand among the fixed effects, the fixed effects are drawn with each
-    group's own line held (the centred sampler); fixed effects without a random counterpart, and every
-    fourth scan all of them, get a Laplace proposal of their own. The dispersion has its own step.
+    group's own line held (the centred sampler), and all fixed effects get a Laplace proposal given the
+    groups (the random walk: only if one has no random counterpart). Sds of nested factors are drawn with
+    all but the sums of their coefficients integrated out. The dispersion has its own step.
 
     References
     ----------

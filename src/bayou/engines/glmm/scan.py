@@ -35,7 +35,6 @@ from bayou.linalg.small import fill
 from bayou.priors.table import prior_log_density
 
 REFRESH = 64  # scans after which eta is computed afresh, against the drift of small increments
-EVERY = 4  # scans between updates of fixed effects that all have a random counterpart
 WALK = 0.05  # share of random-walk steps among Laplace proposals: frees a group from a far tail
 BEST_MANY = 0.28  # acceptance rate aimed at (Roberts & Rosenthal 2001)
 
@@ -203,10 +202,12 @@ def run_scans(
 ) -> int:
     """Fill the outputs; returns the number of draws made, fewer than asked only if a matrix lost its definiteness.
 
-    ``plain`` leaves out what Hoff's sampler does not have: whitened moves, and extra updates of fixed
-    effects that have a random counterpart. With a positive ``length`` nothing is drawn: all coefficients take
-    that part of a Newton step where it goes uphill, without ``laplace`` the fixed effects only. Returns how many
-    did or are at their mode (levels, and one for the fixed effects), −1 if the log likelihood is not finite.
+    ``plain`` leaves out what Hoff's sampler does not have: moves of nested and whitened coefficients, and
+    updates of fixed effects that have a random counterpart given the groups.
+
+    With a positive ``length`` nothing is drawn: all coefficients take that part of a Newton step where it goes
+    uphill, without ``laplace`` the fixed effects only. Returns how many did or are at their mode (levels, and
+    one for the fixed effects), −1 if the log likelihood is not finite.
     """
     if length > 0.0:
         if not _set_all(target, state):
@@ -232,7 +233,7 @@ def run_scans(
         if not set_covariances(target, state):
             return scan // thin
         move_groups(target, state, laplace, adapting, 0.0, rng)
-        if alone or (not plain and state.counter[0] % EVERY == 0):
+        if alone or not plain:
             move_fixed(target, state, 0.0, rng)
         if not target.dispersion_known:
             move_dispersion(target, state, adapting, squares, rng)
