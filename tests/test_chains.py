@@ -133,7 +133,7 @@ def test_auto_keeps_effects_up_to_a_size(model, monkeypatch):
 # ---- interruption -----------------------------------------------------------------------------
 
 
-class Impatient(chains._Bar):
+class Impatient(chains.Bar):
     """Ctrl-C, as soon as some draws are there."""
 
     enough = 0
@@ -145,7 +145,7 @@ class Impatient(chains._Bar):
 
 @pytest.mark.parametrize("keep", [True, False])
 def test_interruption_returns_what_is_drawn(model, monkeypatch, keep):
-    monkeypatch.setattr(chains, "_Bar", Impatient)
+    monkeypatch.setattr(chains, "Bar", Impatient)
     monkeypatch.setattr(Impatient, "enough", 2 * 100 + 2000)
     engine = Metropolis(draws=50_000_000, warmup=100, chains=2, cores=2, keep_effects=False)
     if keep:
@@ -158,7 +158,7 @@ def test_interruption_returns_what_is_drawn(model, monkeypatch, keep):
 
 
 def test_interruption_with_group_effects(model, monkeypatch):
-    monkeypatch.setattr(chains, "_Bar", Impatient)
+    monkeypatch.setattr(chains, "Bar", Impatient)
     monkeypatch.setattr(Impatient, "enough", 2 * 100 + 2000)
     for keep in (True, False):
         engine = Metropolis(draws=400_000, warmup=100, chains=2, cores=2, keep_effects=keep)
@@ -173,7 +173,7 @@ def test_interruption_with_group_effects(model, monkeypatch):
 
 
 def test_interruption_in_the_warmup_is_an_interruption(model, monkeypatch):
-    monkeypatch.setattr(chains, "_Bar", Impatient)
+    monkeypatch.setattr(chains, "Bar", Impatient)
     monkeypatch.setattr(Impatient, "enough", -1)
     with pytest.raises(KeyboardInterrupt, match="before the first kept draw"):
         bayou.fit(model, engine=Metropolis(draws=10, warmup=10_000_000, chains=1), seed=1)
@@ -241,12 +241,12 @@ def test_progress_is_quiet_without_a_terminal(model, capfd):
 def test_progress_on_request(model, capfd, monkeypatch):
     shown = []
 
-    class Seen(chains._Bar):
+    class Seen(chains.Bar):
         def update(self, done):
             super().update(done)
             shown.append(self.bar.tasks[0].completed if self.bar is not None else 0)
 
-    monkeypatch.setattr(chains, "_Bar", Seen)
+    monkeypatch.setattr(chains, "Bar", Seen)
     bayou.fit(model, engine=SAMPLERS["laplace"], seed=1, progress=True, cores=1, draws=100_000)
     assert 0 < shown[-1] <= 3 * 100_250
     assert shown == sorted(shown)

@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from bayou._types import Array, Integers
 from bayou.engines.base import Engine
+from bayou.engines.progress import Bar
 from bayou.engines.resources import check_memory, terminable
 from bayou.errors import DataError, Unsupported
 from bayou.jit import announce_compilation
@@ -301,7 +302,7 @@ class ChainEngine(Engine):
     def _watch(self, jobs: list[Future[Any]], progress: _Progress) -> bool:
         """Wait for the chains, show how far they are, and stop them on Ctrl-C or SIGTERM."""
         total = self.chains * (self.warmup + self.draws * self.thin)
-        show = _Bar(total, self.progress)
+        show = Bar(total, self.progress)
         try:
             with terminable(), show:
                 while wait(jobs, timeout=0.1).not_done:
@@ -344,45 +345,3 @@ def _announced() -> Any:
         print("bayou: compiling (once per machine) ...", file=sys.stderr, flush=True)
 
     return announce_compilation(say)
-
-
-class _Bar:
-    """A progress bar of rich, or nothing without a terminal; it appears after half a second."""
-
-    def __init__(self, total: int, wanted: bool | None) -> None:
-        import sys
-
-        self.total = total
-        self.wanted = sys.stderr.isatty() if wanted is None else wanted
-        self.started = time.perf_counter()
-        self.bar: Any = None
-        self.task: Any = None
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.bar is not None:
-            self.bar.update(self.task, completed=self.total if error[0] is None else None)
-            self.bar.stop()
-
-    def update(self, done: int) -> None:
-        """Show ``done`` scans."""
-        if not self.wanted or time.perf_counter() - self.started < 0.5:
-            return
-        if self.bar is None:
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-            self.bar = Progress(
-                TextColumn("sampling"),
-                BarColumn(),
-                TextColumn("{task.completed:,.0f} of {task.total:,.0f} scans, {task.fields[speed]:,.0f}/s"),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-                transient=True,
-            )
-            self.task = self.bar.add_task("sampling", total=self.total, speed=0.0)
-            self.bar.start()
-        speed = done / (time.perf_counter() - self.started)
-        self.bar.update(self.task, completed=done, speed=speed)
