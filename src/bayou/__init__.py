@@ -29,12 +29,14 @@ __all__ = [
     "plot",
     "pooling",
     "priors",
+    "resume",
+    "salvage",
 ]
 
 if TYPE_CHECKING:
     from . import datasets, engines, errors, families, links, plot, priors
     from .comparison import compare, pooling
-    from .fitting import Fit, fit, load
+    from .fitting import Fit, fit, load, resume, salvage
     from .model import Model
     from .priors import Priors
 
@@ -56,6 +58,8 @@ _HOMES = {
     "plot": ("plot", ""),
     "pooling": ("comparison", "pooling"),
     "priors": ("priors", ""),
+    "resume": ("fitting", "resume"),
+    "salvage": ("fitting", "salvage"),
 }
 
 

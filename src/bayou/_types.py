@@ -10,5 +10,6 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[np.float64]
 Integers: TypeAlias = NDArray[np.int64]
 Labels: TypeAlias = NDArray[Any]
+Mask: TypeAlias = NDArray[np.bool_]
 
-__all__ = ["Array", "Integers", "Labels"]
+__all__ = ["Array", "Integers", "Labels", "Mask"]

@@ -57,14 +57,20 @@ def _forget_old(parent: Path, folder: Path) -> None:
 
 
 @lru_cache(maxsize=1)
-def cache_folder() -> Path | None:
-    """Return the folder of compiled kernels, or None when no folder can be written."""
+def kernels_digest() -> str:
+    """Return a hash of all that compiled code depends on: sources and versions."""
     digest = hashlib.sha256(f"{sys.version_info[:2]} {numba.__version__} {np.__version__}".encode())
     for source in kernel_sources():
         text = source.read_bytes()
         digest.update(f"{source.relative_to(PACKAGE)} {len(text)} ".encode())
         digest.update(text)
-    name = f"kernels-{digest.hexdigest()[:16]}"
+    return digest.hexdigest()[:16]
+
+
+@lru_cache(maxsize=1)
+def cache_folder() -> Path | None:
+    """Return the folder of compiled kernels, or None when no folder can be written."""
+    name = f"kernels-{kernels_digest()}"
     user = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "bayou"
     own = Path(tempfile.gettempdir()) / f"bayou-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
     for parent in (PACKAGE / "__pycache__", user, own):

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from bayou.engines.chains import ChainEngine, Plan
+from bayou.engines.chains import ChainEngine
+from bayou.engines.draws import Plan
 from bayou.engines.gibbs import Gibbs
 from bayou.engines.metropolis import Metropolis
 from bayou.errors import Unsupported

@@ -29,5 +29,6 @@ class Engine(ABC):
 
     def describe(self) -> str:
         """Return the engine and the settings that differ from its defaults, as one would type them."""
-        changed = [f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if getattr(self, f.name) != f.default]
+        shown = [f for f in fields(self) if f.name != "store"]  # where a run is kept is no part of what it is
+        changed = [f"{f.name}={getattr(self, f.name)!r}" for f in shown if getattr(self, f.name) != f.default]
         return f"{type(self).__name__}({', '.join(changed)})"

@@ -2,84 +2,44 @@
 
 Every chain owns a child of the run's seed and its own state, so that the draws are the same for any
 number of threads. Kernels release the GIL and are called in batches of about a twentieth of a second,
-between which a chain looks at the stop flag: Ctrl-C and SIGTERM return what has been drawn. How long a batch is
-has no influence on the draws: adaptation happens at fixed scans.
+between which a chain looks at the stop flag: Ctrl-C and SIGTERM return what has been drawn, and a stored run
+writes what is due. How long a batch is has no influence on the draws: adaptation happens at fixed scans.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from bayou._types import Array, Integers
+from bayou._types import Integers
+from bayou.engines.assembly import assembled
 from bayou.engines.base import Engine
+from bayou.engines.draws import Plan
 from bayou.engines.progress import Bar
+from bayou.engines.record import Record, kept_effects
 from bayou.engines.resources import check_memory, terminable
-from bayou.errors import DataError, Unsupported
+from bayou.errors import DataError, FileError, Unsupported
 from bayou.jit import announce_compilation
 
 if TYPE_CHECKING:
+    from bayou.engines.store import Store
     from bayou.model import Model
     from bayou.posterior import Posterior
 
 BATCH_SECONDS = 0.05
 BATCH_BYTES = 32 * 2**20  # of group coefficients drawn between two looks at the stop flag
 KEEP_BYTES = 512 * 2**20
-SUBSET = 200  # draws of b kept for prediction when not all are
-
-
-@dataclass
-class Draws:
-    """Draws of one chain in the coordinates of the kernels; the first axis is the draw."""
-
-    beta: Array
-    b: Array
-    L: Array
-    dispersion: Array
-    statistics: dict[str, Array] = field(default_factory=dict)
-
-    def part(self, start: int, stop: int) -> Draws:
-        """Return views of some draws."""
-        some = {k: v[start:stop] for k, v in self.statistics.items()}
-        cut = slice(start, stop)
-        return Draws(self.beta[cut], self.b[cut], self.L[cut], self.dispersion[cut], some)
-
-
-class Chain(Protocol):
-    """One chain of an engine: it holds its own state and random numbers."""
-
-    def boundary(self, scan: int) -> int:
-        """Return the next warm-up scan after ``scan`` at which `adapt` must be called."""
-
-    def adapt(self, scan: int, warmup: int) -> None:
-        """Tune the proposals from what was seen, and freeze them when ``scan == warmup``."""
-
-    def advance(self, draws: int, thin: int, out: Draws) -> int:
-        """Run draws x thin scans, fill ``out`` and return how many draws were made."""
-
-    def group_statistics(self) -> dict[str, Array]:
-        """Return arrays by group, such as acceptance rates."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A model made ready for one engine: what all chains share."""
-
-    new_chain: Callable[[np.random.Generator], Chain]
-    shape: Callable[[int, bool], Draws]  # empty draws: how many, with b or without
-    coefficients: int  # numbers in one draw of b
-    finish: Callable[[list[Draws]], dict[str, Array]]  # kernels' coordinates -> names of the contract
-    messages: tuple[str, ...]
-    method: str
 
 
 @dataclass
@@ -88,30 +48,6 @@ class _Progress:
 
     scans: Integers
     stop: threading.Event = field(default_factory=threading.Event)
-
-
-class _Effects:
-    """Keeps draws of b, or their running moments and an evenly spaced subset."""
-
-    def __init__(self, draws: int, coefficients: int, keep: bool) -> None:
-        self.keep = keep
-        every = 1 if keep else max(1, draws // SUBSET)
-        self.index = np.arange(every - 1, draws, every)
-        self.kept = np.empty((len(self.index), coefficients)) if coefficients else np.empty((0, 0))
-        self.count = 0
-        self.mean = np.zeros(coefficients)
-        self.squares = np.zeros(coefficients)
-
-    def add(self, start: int, b: Array) -> None:
-        """Take the draws of b from number ``start`` on."""
-        low, high = np.searchsorted(self.index, (start, start + len(b)))
-        self.kept[low:high] = b[self.index[low:high] - start]
-        if not self.keep:
-            for row in b:
-                self.count += 1
-                step = row - self.mean
-                self.mean += step / self.count
-                self.squares += step * (row - self.mean)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +69,9 @@ class ChainEngine(Engine):
     keep_effects
         True keeps every draw of the group coefficients, False running means and sds and a subset;
         "auto" keeps all up to 512 MB.
+    store
+        A folder to stream the draws to: memory stays bounded however long the run, and what a killed process
+        leaves there is gone on with by `bayou.resume`. None keeps the draws in memory.
     progress
         Show a progress bar; None shows one on a terminal.
     """
@@ -143,6 +82,7 @@ class ChainEngine(Engine):
     thin: int = 1
     cores: int | None = None
     keep_effects: bool | Literal["auto"] = "auto"
+    store: str | os.PathLike[str] | None = None
     progress: bool | None = None
 
     def __post_init__(self) -> None:
@@ -155,6 +95,8 @@ class ChainEngine(Engine):
             raise DataError(f"cores={self.cores!r}: cores must be None or a whole number of at least 1.")
         if self.keep_effects not in (True, False, "auto"):
             raise DataError(f"keep_effects={self.keep_effects!r}: use True, False or 'auto'.")
+        if self.store is not None and not isinstance(self.store, (str, os.PathLike)):
+            raise DataError(f"store={self.store!r}: give the name of a folder, such as 'run-1', or None.")
 
     @abstractmethod
     def prepare(self, model: Model) -> Plan:
@@ -174,35 +116,92 @@ class ChainEngine(Engine):
             The engine cannot take this model.
         ResourceError
             The draws would not fit into the memory that is free.
+        FileError
+            The folder of ``store`` holds something already or cannot be written.
         """
+        with _quietly():
+            started = time.perf_counter()
+            plan = self.prepare(model)
+            if self.store is None:
+                check_memory(*self._memory(plan))
+                return self._sample(model, rng, plan, started)
+            from bayou.engines.store import create
+
+            with create(self.store, self, model, rng) as store:
+                return self._sample(model, rng, plan, started, store)
+
+    def resume(self, store: Store) -> Posterior:
+        """Go on with a run from where its folder has it, to the same draws as if it had not been interrupted."""
+        with _quietly(), store:
+            started = time.perf_counter()
+            return self._sample(store.model, store.rng, self.prepare(store.model), started, store)
+
+    def salvage(self, store: Store) -> Posterior:
+        """Return the sound draws of a folder; messages name what is damaged."""
+        with _quietly():
+            plan = self.prepare(store.model)
+            records = [store.record(c, plan, self.draws, self._keeps_effects(plan)) for c in range(self.chains)]
+            said = [sentence for record in records for sentence in record.salvage()]
+            if not np.logical_and.reduce([record.good() for record in records]).any():
+                raise FileError(f"{store.path} holds a run, but none of its draws can be read. {' '.join(said)}".strip())
+            posterior = self._collect(store.model, plan, records, store)
+        said.insert(0, f"Salvaged: {posterior.size} of {self.draws} draws per chain could be read.")
+        posterior.info["messages"][:0] = said
+        return posterior
+
+    def _sample(
+        self, model: Model, rng: np.random.Generator, plan: Plan, started: float, store: Store | None = None
+    ) -> Posterior:
+        """Run the chains, from where ``store`` has them if it is given."""
+        prepared = time.perf_counter() - started
+        keep = self._keeps_effects(plan)
+        generators = rng.spawn(self.chains)
+        records = [
+            Record(plan, self.draws, keep) if store is None else store.record(c, plan, self.draws, keep)
+            for c in range(self.chains)
+        ]
+        progress = _Progress(np.zeros(self.chains, dtype=np.int64))
+        cores = min(self.cores or os.cpu_count() or 1, self.chains)
+        with ThreadPoolExecutor(cores) as pool:
+            jobs = [
+                pool.submit(self._chain, plan, g, c, record, progress)
+                for c, (g, record) in enumerate(zip(generators, records, strict=True))
+            ]
+            interrupted = self._watch(jobs, progress)
+            for job in jobs:
+                job.result()
+        posterior = self._collect(model, plan, records, store)
+        posterior.info |= {"cores": cores, "seconds_preparing": prepared, "seconds": time.perf_counter() - started}
+        if interrupted:
+            posterior.info["messages"].insert(
+                len(plan.messages),
+                f"Interrupted: {posterior.size} of {self.draws} draws per chain were made and are kept.",
+            )
+        return posterior
+
+    def _collect(self, model: Model, plan: Plan, records: Sequence[Record], store: Store | None) -> Posterior:
+        """Make the posterior of what the chains have."""
         from bayou.posterior import Posterior
 
-        started = time.perf_counter()
-        with _announced(), threadpool_limits(1, user_api="blas"):
-            plan = self.prepare(model)
-            keep = self._keeps_effects(plan.coefficients)
-            check_memory(*self._memory(plan, keep))
-            prepared = time.perf_counter() - started
-            progress = _Progress(np.zeros(self.chains, dtype=np.int64))
-            generators = rng.spawn(self.chains)
-            cores = min(self.cores or os.cpu_count() or 1, self.chains)
-            with ThreadPoolExecutor(cores) as pool:
-                jobs = [pool.submit(self._chain, plan, g, c, keep, progress) for c, g in enumerate(generators)]
-                interrupted = self._watch(jobs, progress)
-                results = [job.result() for job in jobs]
-        done = min(len(draws.beta) for draws, _, _ in results)
+        mask = np.logical_and.reduce([record.good() for record in records])
+        done = int(mask.sum())
+        failures = [record.failure for record in records if record.failure is not None]
+        if done == 0 and failures:
+            raise FileError(f"The folder {self.store} cannot be written: {failures[0].strerror or failures[0]}.")
         if done == 0:
             raise KeyboardInterrupt("interrupted before the first kept draw of every chain")
-        messages = list(plan.messages)
-        if interrupted:
-            messages.append(f"Interrupted: {done} of {self.draws} draws per chain were made and are kept.")
-        elif done < self.draws:
+        messages = [*plan.messages]
+        if any(record.ended for record in records):
             messages.append(
                 f"A chain stopped after {done} of {self.draws} draws: a covariance matrix lost its definiteness. "
                 "The draws before are kept; a proper or tighter prior on the group sds prevents this."
             )
-        chains = [draws.part(0, done) for draws, _, _ in results]
-        effects = [e for _, e, _ in results]
+        if failures:
+            messages.append(
+                f"The folder {self.store} could not be written ({failures[0].strerror or failures[0]}): {done} of "
+                f"{self.draws} draws per chain were made and are here. Free some space; bayou.resume(folder) goes on."
+            )
+        draws, statistics, kept = assembled(plan, records, mask, None if store is None else store.path / "posterior")
         info: dict[str, Any] = {
             "engine": self.name,
             "settings": self.describe(),
@@ -210,61 +209,46 @@ class ChainEngine(Engine):
             "chains": self.chains,
             "warmup": self.warmup,
             "thin": self.thin,
-            "cores": cores,
-            "seconds_preparing": prepared,
             "messages": messages,
         }
-        if plan.coefficients:
-            index = effects[0].index[effects[0].index < done]
-            for chain, e in zip(chains, effects, strict=True):
-                chain.b = e.kept[: len(index)]
-            if not keep:
-                info["effect_draws"] = index.tolist()
-                count = f"{len(index)} evenly spaced draws"
-                messages.append(
-                    f"The group coefficients ({plan.coefficients:,} numbers a draw) are kept as running means and "
-                    f"sds and as {count}; keep_effects=True keeps all."
-                )
-        draws = plan.finish(chains)
-        if plan.coefficients and not keep:
-            draws |= _moments(plan, chains, effects)
-        names = chains[0].statistics
-        statistics = {name: np.stack([chain.statistics[name] for chain in chains]) for name in names}
-        groups = [g for _, _, g in results]
-        group_statistics = {name: np.stack([g[name] for g in groups]) for name in groups[0]}
-        info["seconds"] = time.perf_counter() - started
+        if kept is not None:
+            info["effect_draws"] = kept
+            messages.append(
+                f"The group coefficients ({plan.coefficients:,} numbers a draw) are kept as running means and "
+                f"sds and as {len(kept)} evenly spaced draws; keep_effects=True keeps all."
+            )
+        names = records[0].groups
         return Posterior(
             model=model,
             engine=self.describe(),
             draws=draws,
             statistics=statistics,
             info=info,
-            group_statistics=group_statistics,
+            group_statistics={name: np.stack([record.groups[name] for record in records]) for name in names},
         )
 
-    def _keeps_effects(self, coefficients: int) -> bool:
+    def _keeps_effects(self, plan: Plan) -> bool:
         if self.keep_effects == "auto":
-            return self.chains * self.draws * coefficients * 8 <= KEEP_BYTES
+            return self.chains * self.draws * plan.coefficients * 8 <= KEEP_BYTES
         return bool(self.keep_effects)
 
-    def _memory(self, plan: Plan, keep: bool) -> tuple[int, int, int, int]:
+    def _memory(self, plan: Plan) -> tuple[int, int, int, int]:
         """Return the bytes of all draws while they are put together, draws, chains, and the bytes of the effects."""
-        one = plan.shape(1, False)
-        size = one.beta.nbytes + one.L.nbytes + one.dispersion.nbytes + sum(v.nbytes for v in one.statistics.values())
-        kept = self.draws if keep else min(self.draws, SUBSET)
-        effects = 8 * plan.coefficients * kept
+        effects = 8 * plan.coefficients * len(kept_effects(self.draws, self._keeps_effects(plan)))
         # the kernels' coordinates and the names of the contract, for a moment both
-        return 2 * self.chains * (self.draws * size + effects), self.draws, self.chains, 2 * self.chains * effects
+        needed = 2 * self.chains * (self.draws * plan.shape(1, False).nbytes + effects)
+        return needed, self.draws, self.chains, 2 * self.chains * effects
 
-    def _chain(
-        self, plan: Plan, rng: np.random.Generator, number: int, keep: bool, progress: _Progress
-    ) -> tuple[Draws, _Effects, dict[str, Array]]:
+    def _chain(self, plan: Plan, rng: np.random.Generator, number: int, record: Record, progress: _Progress) -> None:
         """Run one chain: warm-up with its boundaries, then the kept draws."""
         chain = plan.new_chain(rng)
+        record.resume(chain)
         most = max(1, BATCH_BYTES // (8 * max(plan.coefficients, 1)))
         batch = 1
-        scan = 0
-        while scan < self.warmup and not progress.stop.is_set():
+        if self.warmup == 0 and record.made == 0:
+            chain.adapt(0, 0)
+        while record.scan < self.warmup and not (record.failure or progress.stop.is_set()):
+            scan = record.scan
             size = min(batch, chain.boundary(scan) - scan, self.warmup - scan)
             began = time.perf_counter()
             if chain.advance(size, 1, plan.shape(size, False)) < size:
@@ -272,32 +256,26 @@ class ChainEngine(Engine):
                     f"The sampler failed at warm-up scan {scan + 1} of chain {number + 1}: a covariance matrix lost "
                     "its definiteness. A proper or tighter prior on the group sds prevents this."
                 )
-            scan += size
-            if scan == chain.boundary(scan - 1) or scan == self.warmup:
-                chain.adapt(scan, self.warmup)
             batch = _next_batch(batch, time.perf_counter() - began, 100_000)
-            progress.scans[number] = scan
-        if self.warmup == 0:
-            chain.adapt(0, 0)
-        out = plan.shape(self.draws, False)
-        effects = _Effects(self.draws, plan.coefficients, keep)
-        made = 0
+            record.scan = scan + size
+            if record.scan == chain.boundary(scan) or record.scan == self.warmup:
+                chain.adapt(record.scan, self.warmup)
+            record.checkpoint(chain)
+            progress.scans[number] = record.scan
         batch = max(1, batch // self.thin)
-        while made < self.draws and not progress.stop.is_set():
-            size = min(batch, self.draws - made, most)
-            part = out.part(made, made + size)
-            if plan.coefficients:
-                part.b = np.empty((size, plan.coefficients))
+        while record.made < self.draws and not (record.ended or record.failure or progress.stop.is_set()):
+            part = record.room(min(batch, self.draws - record.made, most))
             began = time.perf_counter()
-            done = chain.advance(size, self.thin, part)
-            if plan.coefficients:
-                effects.add(made, part.b[:done])
-            made += done
-            if done < size:
-                break
+            done = chain.advance(len(part), self.thin, part)
             batch = _next_batch(batch, time.perf_counter() - began, 100_000)
-            progress.scans[number] = self.warmup + made * self.thin
-        return out.part(0, made), effects, chain.group_statistics()
+            record.take(part, done)
+            record.ended = done < len(part)
+            record.checkpoint(chain)
+            progress.scans[number] = self.warmup + record.made * self.thin
+        record.checkpoint(chain, last=True)
+        if record.failure is not None:
+            progress.stop.set()
+        record.groups = chain.group_statistics()
 
     def _watch(self, jobs: list[Future[Any]], progress: _Progress) -> bool:
         """Wait for the chains, show how far they are, and stop them on Ctrl-C or SIGTERM."""
@@ -322,26 +300,12 @@ def _next_batch(batch: int, seconds: float, most: int) -> int:
     return int(max(1, min(most, 2 * batch, wanted)))
 
 
-def _moments(plan: Plan, chains: list[Draws], effects: list[_Effects]) -> dict[str, Array]:
-    """Return the running means and sds of b as one-draw-per-chain variables of their own."""
-    out: dict[str, Array] = {}
-    first = chains[0]
-    for name, values in (
-        ("mean", [e.mean for e in effects]),
-        ("sd_within", [np.sqrt(e.squares / max(e.count - 1, 1)) for e in effects]),
-    ):
-        fake = [Draws(first.beta[:1], v[None], first.L[:1], first.dispersion[:1]) for v in values]
-        for key, value in plan.finish(fake).items():
-            if key.startswith("b_"):
-                out[f"{name}_{key}"] = value[:, 0]
-    return out
-
-
-def _announced() -> Any:
-    """Say on the screen, once, that kernels are being compiled."""
-    import sys
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """One thread for linear algebra, and a word on the screen, once, if kernels must be compiled."""
 
     def say() -> None:
         print("bayou: compiling (once per machine) ...", file=sys.stderr, flush=True)
 
-    return announce_compilation(say)
+    with announce_compilation(say), threadpool_limits(1, user_api="blas"):
+        yield

@@ -11,7 +11,7 @@ from bayou.posterior import factor_names
 
 if TYPE_CHECKING:
     from bayou.effects.iid import BlockTable
-    from bayou.engines.chains import Draws
+    from bayou.engines.draws import Draws
     from bayou.model import Model
 
 

@@ -12,10 +12,11 @@ import numpy as np
 from bayou._types import Array
 from bayou.effects.iid import coordinates_from_factor, tabulate
 from bayou.engines.centring import centring
-from bayou.engines.chains import Chain, ChainEngine, Draws, Plan
+from bayou.engines.chains import ChainEngine
 from bayou.engines.contract import contract
+from bayou.engines.draws import Chain, Draws, Plan, restore_into, snapshot_of
 from bayou.engines.lmm import collapsed, scan
-from bayou.engines.lmm.state import State, Target, new_state
+from bayou.engines.lmm.state import CARRIED, State, Target, new_state
 from bayou.engines.starts import starting_factors, starting_scale
 from bayou.errors import Unsupported
 from bayou.linalg.schur import new_factor
@@ -246,6 +247,28 @@ class CollapsedChain:
         """Nothing by group: the coefficients are drawn exactly."""
         return {}
 
+    def snapshot(self) -> dict[str, Array]:
+        """Return theta with its density, the proposal, and what it is being tuned on."""
+        d = len(self.theta)
+        return {
+            "theta": self.theta.copy(),
+            "value": np.array([self.value]),
+            "centre": self.centre,
+            "spread": self.spread,
+            "seen": np.concatenate(self.seen) if self.seen else np.empty((0, d)),
+            "before": self.before,
+            "frozen": np.array([float(self.frozen)]),
+        }
+
+    def restore(self, snapshot: dict[str, Array]) -> None:
+        """Take up the state of a `snapshot`, and factorise at its theta."""
+        self.theta = snapshot["theta"].copy()
+        self.centre, self.spread, self.before = snapshot["centre"], snapshot["spread"], snapshot["before"]
+        self.seen = [snapshot["seen"]] if len(snapshot["seen"]) else []
+        self.frozen = bool(snapshot["frozen"][0])
+        collapsed.log_marginal(self.packed, self.states[0], self.theta)
+        self.value = float(snapshot["value"][0])
+
 
 class SweepChain:
     """One chain of the samplers that draw one block at a time."""
@@ -281,3 +304,11 @@ class SweepChain:
     def group_statistics(self) -> dict[str, Array]:
         """Nothing by group: every conditional is exact."""
         return {}
+
+    def snapshot(self) -> dict[str, Array]:
+        """Return all that a scan starts from."""
+        return snapshot_of(self.state, CARRIED)
+
+    def restore(self, snapshot: dict[str, Array]) -> None:
+        """Take up the state of a `snapshot`."""
+        restore_into(self.state, snapshot)

@@ -10,12 +10,13 @@ import numpy as np
 from bayou._types import Array
 from bayou.effects.iid import tabulate
 from bayou.engines.centring import centring
-from bayou.engines.chains import ChainEngine, Draws, Plan
+from bayou.engines.chains import ChainEngine
 from bayou.engines.contract import contract
+from bayou.engines.draws import Draws, Plan, restore_into, snapshot_of
 from bayou.engines.glmm import scan
 from bayou.engines.glmm.nested import lineages
 from bayou.engines.glmm.regression import Rows, Scratch
-from bayou.engines.glmm.state import State, Target, is_gaussian
+from bayou.engines.glmm.state import CARRIED, State, Target, is_gaussian
 from bayou.engines.starts import starting_factors, starting_scale
 from bayou.errors import DataError, Unsupported
 from bayou.families.rows import LANES
@@ -244,6 +245,15 @@ class MetropolisChain:
             out[f"acceptance_{name}"] = self.state.accepted[at : at + J] / max(self.state.tries[f], 1.0)
             at += J
         return out
+
+    def snapshot(self) -> dict[str, Array]:
+        """Return all that a scan starts from; eta and the kept log likelihoods too, as they carry their rounding."""
+        return snapshot_of(self.state, CARRIED) | {"adapting": np.array([float(self.adapting)])}
+
+    def restore(self, snapshot: dict[str, Array]) -> None:
+        """Take up the state of a `snapshot`."""
+        self.adapting = bool(snapshot["adapting"][0])
+        restore_into(self.state, {k: v for k, v in snapshot.items() if k != "adapting"})
 
 
 def new_state(model: Model, target: Target, scale: float, spread: float) -> State:

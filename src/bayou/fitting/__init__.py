@@ -2,5 +2,6 @@
 
 from bayou.fitting.fitted import Fit
 from bayou.fitting.fitting import fit, load
+from bayou.fitting.resuming import resume, salvage
 
-__all__ = ["Fit", "fit", "load"]
+__all__ = ["Fit", "fit", "load", "resume", "salvage"]

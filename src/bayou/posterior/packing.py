@@ -6,6 +6,7 @@ known classes with numbers.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from bayou.model import Model
     from bayou.priors import Priors
 
-__all__ = ["pack", "unpack"]
+__all__ = ["difference", "pack", "unpack"]
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -90,6 +91,36 @@ def unpack(facts: Mapping[str, Any], arrays: Mapping[str, Any], functions: Mappi
         index=_decode(facts["index"], arrays["index"]),
     )
     return model
+
+
+def difference(one: tuple[Mapping[str, Any], Arrays], other: tuple[Mapping[str, Any], Arrays]) -> str | None:
+    """Return in words where two packed models differ first, or None."""
+    (facts, arrays), (facts2, arrays2) = one, other
+    for name in ("formula", "family", "link", "sigma_by"):
+        if facts[name] != facts2[name]:
+            return f"{name} {facts[name]!r} there, {facts2[name]!r} here"
+    for key in sorted({*facts["priors"], *facts2["priors"]}):
+        if _json(facts["priors"].get(key)) != _json(facts2["priors"].get(key)):
+            return f"another prior for {key}"
+    if facts["shape"]["rows"] != facts2["shape"]["rows"]:
+        return f"{facts['shape']['rows']:,} rows of data there, {facts2['shape']['rows']:,} here"
+    columns = {c["name"]: _decode(c, arrays[c["key"]]) for c in facts["columns"]}
+    columns2 = {c["name"]: _decode(c, arrays2[c["key"]]) for c in facts2["columns"]}
+    for name, values in columns.items():
+        if name in columns2:
+            differs = np.array([a != b and (a == a or b == b) for a, b in zip(values, columns2[name], strict=True)])
+            if differs.any():
+                row = int(differs.argmax())
+                return f"column {name!r} is {values[row]} there and {columns2[name][row]} here, first in row {row + 1}"
+    if not np.array_equal(arrays.get("weights", 1.0), arrays2.get("weights", 1.0)):
+        return "other weights"
+    if _json([facts["shape"], facts["categories"]]) != _json([facts2["shape"], facts2["categories"]]):
+        return "other coefficients, levels or categories"
+    return None
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
 
 
 def _shape(design: Design) -> dict[str, Any]:

@@ -21,6 +21,12 @@ from bayou.jit import kernel, window
 from bayou.linalg.schur import Border
 from bayou.linalg.small import fill
 
+# what of the state outlives a scan; the rest is scratch
+CARRIED = (
+    "beta", "b", "eta", "L", "Q", "Sigma", "dispersion", "weights", "likelihood", "total", "tune", "walk", "step",
+    "accepted", "tries", "counter",
+)  # fmt: skip
+
 
 class Target(NamedTuple):
     """A generalized linear mixed model as the kernels see it."""

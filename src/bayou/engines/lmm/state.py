@@ -13,6 +13,8 @@ from bayou.jit import kernel
 from bayou.linalg.schur import Arrow, Border, Factor
 from bayou.sufficient import Cells, combine
 
+CARRIED = ("rest", "b", "L", "Q", "sigma")  # what of the state outlives a scan
+
 
 class Target(NamedTuple):
     """A Gaussian mixed model as the kernels see it: sums, layout and priors."""
