@@ -101,7 +101,7 @@ def test_compiled_code_is_found_again_in_another_process(tmp_path: Path):
     source.write_text(
         "from typing import NamedTuple\nimport numpy as np\nfrom bayou.jit import kernel\nfrom bayou.packed import Packed\n"
         "class P(NamedTuple):\n    x: np.ndarray\n"
-        "@kernel\ndef first(p):\n    return p.x[0]\n"
+        "@kernel(entry=True)\ndef first(p):\n    return p.x[0]\n"
         "print(first(Packed(P(np.array([4.5])))), sum(first.stats.cache_hits.values()))\n"
     )
     run = lambda: subprocess.run([sys.executable, source], capture_output=True, text=True, check=True).stdout  # noqa: E731

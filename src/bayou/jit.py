@@ -19,15 +19,18 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
 import numba
 import numpy as np
 from numba import extending, types
-from numba.core import config, event
+from numba.core import compiler, compiler_machinery, config, event, typed_passes
+from numba.core.registry import CPUDispatcher
 from numba.np import arrayobj
 
+make_function: Any = import_module("numba._dynfunc").make_function
 F = TypeVar("F", bound=Callable[..., Any])
 
 PACKAGE = Path(__file__).parent
@@ -56,7 +59,6 @@ def _forget_old(parent: Path, folder: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-@lru_cache(maxsize=1)
 def kernels_digest() -> str:
     """Return a hash of all that compiled code depends on: sources and versions."""
     digest = hashlib.sha256(f"{sys.version_info[:2]} {numba.__version__} {np.__version__}".encode())
@@ -140,22 +142,81 @@ def _compile(function: Callable[..., Any], inline: bool, contract: bool, inner: 
     before = settings.CACHE_DIR
     if folder is not None:
         settings.CACHE_DIR = str(folder)
-    try:
-        # its stubs do not know the last three options
-        njit: Any = numba.njit
+
+    def made(within: bool) -> Any:
+        njit: Any = numba.njit  # its stubs do not know all options
         return njit(
             function,
-            cache=folder is not None,
+            cache=folder is not None and not within,
             nogil=True,
             error_model="numpy",
             fastmath={"contract"} if contract else False,
             forceinline=inline,
-            no_cpython_wrapper=inner,
+            no_cpython_wrapper=within,
             no_cfunc_wrapper=True,
             _nrt=entry,
+            pipeline_class=_InnerCompiler if within else compiler.Compiler,
         )
+
+    try:
+        if entry:
+            return made(within=False)
+        kernel = made(within=True)
+        if not inner:
+            kernel.__class__ = _Callable
+            kernel.from_python = made(within=False)
+        return kernel
     finally:
         settings.CACHE_DIR = before
+
+
+class _Callable(CPUDispatcher):
+    """A kernel that kernels take in as an inner one, and that has code of its own for Python once it is called."""
+
+    from_python: Any
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.from_python(*arguments)
+
+
+@compiler_machinery.register_pass(mutates_CFG=True, analysis_only=False)  # type: ignore[no-untyped-call]
+class _InnerLowering(typed_passes.NativeLowering):
+    """Lower an inner kernel and stop there: no optimisation, no machine code.
+
+    Left to itself Numba optimises a kernel together with all that it calls and makes machine code of it, then does
+    so again with every kernel that calls it, and so on up: of a scan of thirty kernels, half of the compilation. The
+    kernel that Python calls has all of them in it and is optimised once.
+    """
+
+    _name = "inner_lowering"
+
+    def run_pass(self, state: Any) -> bool:
+        library = state.library = state.targetctx.codegen().create_library(state.func_id.func_qualname)
+        library._optimize_functions = library._optimize_final_module = lambda *_: None
+        library._finalize_final_module = lambda: setattr(library, "_finalized", True)
+        state.flags.no_compile = True
+        super().run_pass(state)  # type: ignore[no-untyped-call]
+        lowered = state["cr"]
+        # what stands for it among the callable things; there is no code behind
+        names = lowered.fndesc.lookup_module(), state.func_id.func_name, "called by kernels only"
+        entry = make_function(*names, 0, lowered.env, (library,))
+        state.targetctx.insert_user_function(entry, lowered.fndesc, [library])
+        state["cr"] = lowered._replace(cfunc=entry)
+        return True
+
+
+class _InnerCompiler(compiler.CompilerBase):
+    """Numba's compiler with `_InnerLowering` at its end."""
+
+    def define_pipelines(self) -> list[Any]:
+        builder: Any = compiler.DefaultPassBuilder
+        passes = builder.define_nopython_pipeline(self.state)
+        passes._finalized = False
+        passes.passes = [
+            (_InnerLowering, what) if one is typed_passes.NativeLowering else (one, what) for one, what in passes.passes
+        ]
+        passes.finalize()
+        return [passes]
 
 
 def _window(typing_context: Any, array: Any, at: Any, n: Any) -> Any:
