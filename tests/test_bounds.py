@@ -69,6 +69,10 @@ for proposal, scale in (("laplace", 0.5), ("random_walk", 0.5), ("random_walk", 
                          ("proportion(k, s)", bayou.families.Binomial(link="probit")), ("measured(y, e)", "gaussian")):
         for right in ("x + (x | g)", "x + (x || g) + (1 | h)"):
             run(f"{left} ~ {right}", family, None, engine)
+    # long enough for the approximations that the groups are carried by
+    long = Metropolis(proposal=proposal, scale=scale, **settings | {"warmup": 103})
+    for right in ("x + (x | g)", "0 + (1 | g)", "x + (1 | g) + (x || h)", "(1 | g/h)"):
+        run(f"k ~ {right}", "poisson", None, long)
     run("y ~ x + (x | g)", "gaussian", None, engine, sigma_by="h")
     run("y ~ x + (x | g)", "gaussian", {"Sigma_g": InverseWishart(3, np.eye(2)), "sigma": Exponential(1)}, engine)
 """,

@@ -11,8 +11,11 @@ from scipy.integrate import quad
 import bayou
 import oracle
 from bayou.engines import Metropolis
+from bayou.engines.draws import Draws
 from bayou.engines.glmm import scan
 from bayou.engines.glmm import state as states
+from bayou.engines.glmm.carried import move_carried
+from bayou.engines.glmm.carrier import coordinates
 from bayou.engines.glmm.nested import move_lineages
 from bayou.engines.glmm.population import move_fixed
 from bayou.engines.glmm.whitened import move_whitened
@@ -41,7 +44,7 @@ FAMILIES = {
     "gamma": Gamma(),
 }
 
-TRANSLATIONS, COVARIANCES, WHITENED, LAPLACE, WALK, FIXED, DISPERSION, LINEAGES = range(8)
+TRANSLATIONS, COVARIANCES, WHITENED, LAPLACE, WALK, FIXED, DISPERSION, LINEAGES, CARRIED = range(9)
 MOVES = {
     "translations": TRANSLATIONS,
     "covariances": COVARIANCES,
@@ -50,6 +53,7 @@ MOVES = {
     "walk": WALK,
     "fixed": FIXED,
     "dispersion": DISPERSION,
+    "carried": CARRIED,
 }
 
 
@@ -79,6 +83,8 @@ def make_moves(target, state, which, times, squares, rng):
             move_fixed(target, state, 0.0, rng)
         elif which == LINEAGES:
             move_lineages(target, state, rng)
+        elif which == CARRIED:
+            move_carried(target, state, False, rng)
         else:
             scan.move_dispersion(target, state, False, squares, rng)
     return True
@@ -92,9 +98,25 @@ class Bench:
         self.order, self.target = glmm_target(model)
         self.state = new_state(model, self.target, 0.5, 1.0)
         self.state.tune[:] = -0.3
+        self.approximate(np.random.default_rng(9))
         # where each row of the data stands
         rows = glmm_target(oracle.clone(model, np.arange(model.design.n, dtype=float)))[1].rows
         self.place = rows.y.astype(int)
+
+    def approximate(self, rng: np.random.Generator) -> None:
+        """Any approximation must leave the posterior as it is: one that is wrong in every number."""
+        carrier = self.state.carrier
+        for f in range(len(carrier.first) - 1):
+            carrier.spread[f][...] = 0.25 * np.tril(0.3 * rng.normal(size=carrier.spread[f].shape), -1)
+            carrier.spread[f] += np.diag(rng.uniform(0.1, 0.3, len(carrier.spread[f])))
+        carrier.centre[:] = rng.uniform(0.0, 0.3, len(carrier.centre))
+        for r in range(len(self.target.blocks.size)):
+            self.state.L[r] = np.eye(len(self.state.L[r]))[: len(self.state.L[r])] * 0.5
+        draws = Draws(self.state.beta[None], np.empty((1, 0)), self.state.L[None], np.empty((1, 0)))
+        carrier.centre[:] += coordinates(self.target, carrier.first, draws)[0]
+        carrier.anchor[:] = rng.normal(0.0, 0.3, len(carrier.anchor))
+        carrier.angle[:] = 0.0
+        carrier.ready[:] = np.diff(carrier.first) > 0 if len(carrier.first) > 1 else 0
 
     def respond(self, y: np.ndarray) -> None:
         self.target.rows.y[:] = y[self.place]
@@ -131,7 +153,9 @@ class Bench:
         B, p = self.target.blocks.A.shape
         out = np.empty((1, len(self.state.beta))), np.empty((1, 0)), np.zeros((1, B, p, p))
         dispersion = np.empty((1, len(self.state.dispersion)))
-        assert scan.run_scans(self.target, self.state, laplace, not laplace, False, times, 0.0, *out, dispersion, rng) == 1
+        assert (
+            scan.run_scans(self.target, self.state, laplace, not laplace, False, times, 0.0, *out, dispersion, rng) == 1
+        )
 
 
 def build(formula, family, priors=None, **settings):
@@ -214,7 +238,9 @@ def test_every_move_alone(move, family, rng):
 
 
 @pytest.mark.parametrize(
-    "move", [TRANSLATIONS, WHITENED, LAPLACE, WALK], ids=["translations", "whitened", "laplace", "walk"]
+    "move",
+    [TRANSLATIONS, WHITENED, LAPLACE, WALK, CARRIED],
+    ids=["translations", "whitened", "laplace", "walk", "carried"],
 )
 @pytest.mark.parametrize("structure", ["crossed", "nested"])
 def test_moves_with_several_factors(structure, move, rng):
@@ -226,7 +252,10 @@ NESTED = {
     "two levels": ("x + (1 | a/g)", None),
     "three levels": ("x + (1 | a/g) + (1 | o)", None),
     "one of two coefficients": ("x + (1 + x || a/g)", None),
-    "other priors": ("x + (1 | a/g)", {"beta": Normal(0, 0.6), "sd_a": Uniform(0.1, 1), "Sigma": InverseWishart(6, 1.0)}),
+    "other priors": (
+        "x + (1 | a/g)",
+        {"beta": Normal(0, 0.6), "sd_a": Uniform(0.1, 1), "Sigma": InverseWishart(6, 1.0)},
+    ),
 }
 
 

@@ -158,16 +158,28 @@ def factor_from_coordinates(t: Array, at: int, p: int, L: Array) -> float:
     return log_jacobian
 
 
-def coordinates_from_factor(L: Array) -> Array:
-    """Inverse of `factor_from_coordinates` for one block (the slow, obvious way)."""
-    p = L.shape[0]
-    sd = np.sqrt((np.tril(L) ** 2).sum(axis=1))
-    C = np.tril(L) / sd[:, None]
-    z: list[float] = []
+@kernel
+def coordinates_into(L: Array, p: int, t: Array, at: int) -> None:
+    """Inverse of `factor_from_coordinates` for one block: t[at : at + p (p + 1) / 2] <- its coordinates."""
+    c = at + p
     for i in range(p):
+        s2 = 0.0
+        for j in range(i + 1):
+            s2 += L[i, j] * L[i, j]
+        sd = math.sqrt(s2)
+        t[at + i] = math.sqrt(sd)
         left = 1.0
         for j in range(i):
-            rho = np.clip(C[i, j] / np.sqrt(left), -1 + 1e-12, 1 - 1e-12)
-            z.append(float(np.arctanh(rho)))
+            # partial correlations that are one to rounding stay finite
+            rho = max(min(L[i, j] / (sd * math.sqrt(left)), 1.0 - 1e-12), -1.0 + 1e-12)
+            t[c] = math.atanh(rho)
+            c += 1
             left *= 1.0 - rho * rho
-    return np.concatenate([np.sqrt(sd), np.array(z, dtype=np.float64)])
+
+
+def coordinates_from_factor(L: Array) -> Array:
+    """Return the coordinates of one block as `coordinates_into` has them."""
+    p = L.shape[0]
+    t = np.empty(p * (p + 1) // 2)
+    coordinates_into(L, p, t, 0)
+    return t

@@ -143,7 +143,9 @@ class ChainEngine(Engine):
             records = [store.record(c, plan, self.draws, self._keeps_effects(plan)) for c in range(self.chains)]
             said = [sentence for record in records for sentence in record.salvage()]
             if not np.logical_and.reduce([record.good() for record in records]).any():
-                raise FileError(f"{store.path} holds a run, but none of its draws can be read. {' '.join(said)}".strip())
+                raise FileError(
+                    f"{store.path} holds a run, but none of its draws can be read. {' '.join(said)}".strip()
+                )
             posterior = self._collect(store.model, plan, records, store)
         said.insert(0, f"Salvaged: {posterior.size} of {self.draws} draws per chain could be read.")
         posterior.info["messages"][:0] = said

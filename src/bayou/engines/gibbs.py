@@ -18,6 +18,7 @@ from bayou.engines.draws import Chain, Draws, Plan, restore_into, snapshot_of
 from bayou.engines.lmm import collapsed, scan
 from bayou.engines.lmm.state import CARRIED, State, Target, new_state
 from bayou.engines.starts import starting_factors, starting_scale
+from bayou.engines.tuning import next_boundary, refit
 from bayou.errors import Unsupported
 from bayou.linalg.schur import new_factor
 from bayou.packed import packed
@@ -213,18 +214,15 @@ class CollapsedChain:
         self.frozen = False
 
     def boundary(self, scan: int) -> int:
-        """Refit at 100, 300, 700, 1500, …: each stretch twice the one before."""
-        edge = 100
-        while edge <= scan:
-            edge = 2 * edge + 100
-        return edge
+        """Return the next refit."""
+        return next_boundary(scan)
 
     def adapt(self, scan: int, warmup: int) -> None:
         """Fit the proposal to the draws since the last boundary, with those before if they are more."""
         if self.seen:
             seen = np.concatenate(self.seen)
             pooled = seen if len(seen) >= len(self.before) else np.concatenate([self.before, seen])
-            self.centre, self.spread = collapsed.refit(pooled, self.centre, self.spread)
+            self.centre, self.spread = refit(pooled, self.centre, self.spread)
             self.before = seen
         self.seen = []
         self.frozen = scan >= warmup

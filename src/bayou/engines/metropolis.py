@@ -14,10 +14,12 @@ from bayou.engines.chains import ChainEngine
 from bayou.engines.contract import contract
 from bayou.engines.draws import Draws, Plan, restore_into, snapshot_of
 from bayou.engines.glmm import scan
+from bayou.engines.glmm.carrier import Fitting, new_carrier
 from bayou.engines.glmm.nested import lineages
 from bayou.engines.glmm.regression import Rows, Scratch
-from bayou.engines.glmm.state import CARRIED, State, Target, is_gaussian
+from bayou.engines.glmm.state import APPROXIMATION, CARRIED, State, Target, is_gaussian
 from bayou.engines.starts import starting_factors, starting_scale
+from bayou.engines.tuning import next_boundary
 from bayou.errors import DataError, Unsupported
 from bayou.families.rows import LANES
 from bayou.linalg.schur import Border
@@ -189,6 +191,7 @@ class MetropolisChain:
         for i in range(known):
             self.state.beta[len(self.state.beta) - known + i] = model.working.inside(i)
         self.packed = packed(target), packed(self.state)
+        self.fitting = Fitting(target, self.state.carrier)
         if not self._climb():
             raise Unsupported(
                 "The log likelihood is not finite at the starting point: check the offset and the scale of the columns."
@@ -199,33 +202,52 @@ class MetropolisChain:
 
         Newton steps are taken where they go uphill, long or short. False if the log likelihood is not finite.
         """
+        return self._to_mode(groups=False, fixed=True) and self._to_mode(groups=True, fixed=True)
+
+    def _to_mode(self, groups: bool, fixed: bool) -> bool:
         none, factors = np.empty((0, 0)), np.empty((0, 0, 0, 0))
         coefficients = self.state.beta, self.state.b
-        for groups in (False, True):
-            everything = 1 + (int(self.target.rows.levels.sum()) if groups else 0)
-            for _ in range(ROUNDS):
-                before = np.concatenate(coefficients)
-                length, done = 1.0, 0
-                while length > SHORTEST and done < everything:
-                    done = scan.run_scans(
-                        *self.packed, groups, True, False, 1, length, none, none, factors, none, self.rng
-                    )
-                    if done < 0:
-                        return False
-                    length *= 0.25
-                if np.allclose(before, np.concatenate(coefficients), rtol=1e-9, atol=1e-12):
-                    break
+        everything = 1 + (int(self.target.rows.levels.sum()) if groups else 0)
+        for _ in range(ROUNDS):
+            before = np.concatenate(coefficients)
+            length, done = 1.0, 0
+            while length > SHORTEST and done < everything:
+                done = scan.run_scans(
+                    *self.packed, groups, not fixed, False, 1, length, none, none, factors, none, self.rng
+                )
+                if done < 0:
+                    return False
+                length *= 0.25
+            if np.allclose(before, np.concatenate(coefficients), rtol=1e-9, atol=1e-12):
+                break
         return True
 
     def boundary(self, scan: int) -> int:
-        """Return infinity: steps are tuned at every scan of the warm-up, inside the kernels."""
-        return 2**62
+        """Return the next fit of the approximation; step lengths are tuned at every scan, inside the kernels."""
+        return next_boundary(scan)
 
     def adapt(self, scan: int, warmup: int) -> None:
-        """Freeze the steps and start counting acceptance."""
-        self.adapting = False
-        self.state.accepted[:] = 0.0
-        self.state.tries[:] = 0.0
+        """Fit the approximation; at the end of the warm-up freeze the steps and start counting acceptance."""
+        if self.fitting.fit():
+            self._anchor()
+        if scan >= warmup:
+            self.adapting = False
+            self.fitting.freeze()
+            self.state.accepted[:] = 0.0
+            self.state.tries[:] = 0.0
+
+    def _anchor(self) -> None:
+        """Set the anchors to the modes of the groups at the centre of the approximation."""
+        state = self.state
+        before = snapshot_of(state, CARRIED)
+        beta, factors = self.fitting.centre()
+        if beta is not None:
+            state.beta[:] = beta
+        state.L[...] = np.where(factors == 0.0, state.L, factors)
+        if not self._to_mode(groups=True, fixed=False):
+            state.carrier.ready[:] = 0
+        state.carrier.anchor[:] = state.b
+        restore_into(state, before)
 
     def advance(self, draws: int, thin: int, out: Draws) -> int:
         """Run draws x thin scans."""
@@ -235,6 +257,8 @@ class MetropolisChain:
             *self.packed, self.laplace, plain, self.adapting, thin, 0.0,
             out.beta, out.b, out.L, out.dispersion, self.rng,
         )  # fmt: skip
+        if self.adapting and not plain:
+            self.fitting.see(out)
         return int(done)
 
     def group_statistics(self) -> dict[str, Array]:
@@ -248,12 +272,21 @@ class MetropolisChain:
 
     def snapshot(self) -> dict[str, Array]:
         """Return all that a scan starts from; eta and the kept log likelihoods too, as they carry their rounding."""
-        return snapshot_of(self.state, CARRIED) | {"adapting": np.array([float(self.adapting)])}
+        fitting, carrier = self.fitting, snapshot_of(self.state.carrier, APPROXIMATION)
+        return {
+            **snapshot_of(self.state, CARRIED),
+            **{f"carrier/{k}": v for k, v in carrier.items()},
+            "adapting": np.array([float(self.adapting)]),
+            "seen": np.concatenate([fitting.before[:0], *fitting.seen]),
+            "before": fitting.before,
+        }
 
     def restore(self, snapshot: dict[str, Array]) -> None:
         """Take up the state of a `snapshot`."""
         self.adapting = bool(snapshot["adapting"][0])
-        restore_into(self.state, {k: v for k, v in snapshot.items() if k != "adapting"})
+        self.fitting.seen, self.fitting.before = [snapshot["seen"]], snapshot["before"]
+        restore_into(self.state, {name: snapshot[name] for name in CARRIED})
+        restore_into(self.state.carrier, {name: snapshot[f"carrier/{name}"] for name in APPROXIMATION})
 
 
 def new_state(model: Model, target: Target, scale: float, spread: float) -> State:
@@ -275,6 +308,7 @@ def new_state(model: Model, target: Target, scale: float, spread: float) -> Stat
         here=np.zeros(batch),
         weighted=np.zeros(batch),
         step=np.zeros(LANES * p),
+        diagonal=np.zeros(LANES * p),
         ratio=np.zeros(LANES),
         work=np.zeros(LANES),
         H=np.zeros((p, p)),
@@ -305,9 +339,10 @@ def new_state(model: Model, target: Target, scale: float, spread: float) -> Stat
         tries=np.zeros(K),
         scratch=scratch,
         Hx=np.zeros((P, P)),
-        vectors=np.zeros((3, m)),
+        vectors=np.zeros((4, m)),
         work=np.zeros((7, m, m)),
         counter=np.zeros(1, dtype=np.int64),
         sums=np.zeros(int(rows.levels.max()) if len(rows.levels) else 0),
         messages=np.zeros((2, int(rows.levels[target.lineages.factor].sum()))),
+        carrier=new_carrier(target, p, batch),
     )

@@ -80,7 +80,7 @@ def _propose(rows: Rows, f: int, first: int, last: int, here: Array, scratch: Sc
 
 
 @kernel(inner=True)
-def _equations(
+def equations(
     rows: Rows,
     f: int,
     low: int,
@@ -208,7 +208,7 @@ def laplace_levels(
     w = window(weights, f * N + low, n)
     here, step, ratio, H = window(scratch.here, 0, n), scratch.step, scratch.ratio, scratch.H
     gradient, curvature, value = scratch.gradient, scratch.curvature, scratch.value
-    g, new = scratch.vectors[0], scratch.vectors[1]
+    g, new, diagonal = scratch.vectors[0], scratch.vectors[1], scratch.diagonal
     gather(rows, f, low, n, eta, here)
     row_derivatives(rows.code, y, trials, w, here, dispersion, value, gradient, curvature)
     accepted = 0
@@ -216,7 +216,7 @@ def laplace_levels(
         a = rows.start[at + first + j] - low
         m = rows.start[at + first + j + 1] - low - a
         x = window(b, rows.at_b[f] + (first + j) * p, p)
-        definite = _equations(rows, f, low, a, m, Q, x, gradient, curvature, scratch, H, g)
+        definite = equations(rows, f, low, a, m, Q, x, gradient, curvature, scratch, H, g)
         ratio[j] = -math.inf
         for i in range(p):
             step[j * p + i] = 0.0
@@ -235,7 +235,8 @@ def laplace_levels(
         else:
             for i in range(p):
                 z = rng.standard_normal()
-                t += 0.5 * z * z - math.log(H[i, i])
+                t += 0.5 * z * z
+                diagonal[j * p + i] = H[i, i]
                 g[i] += z
         solve_lower_transposed(H, g, p)
         for i in range(p):
@@ -254,10 +255,10 @@ def laplace_levels(
             new[i] = x[i] + step[j * p + i]
         ok = t > 0.0
         if not length > 0.0:
-            if not _equations(rows, f, low, a, m, Q, new, gradient, curvature, scratch, H, g):
+            if not equations(rows, f, low, a, m, Q, new, gradient, curvature, scratch, H, g):
                 continue
             solve_lower(H, g, p)
-            ok = -rng.standard_exponential() < t + reverse_density(H, g, step, j * p, p)
+            ok = -rng.standard_exponential() < t + reverse_density(H, g, step, j * p, p, diagonal)
         if ok:
             for i in range(p):
                 x[i] = new[i]

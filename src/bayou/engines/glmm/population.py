@@ -61,7 +61,7 @@ def move_fixed(target: Target, state: State, length: float, rng: np.random.Gener
     beta, eta, scratch, H = state.beta, state.eta, state.scratch, state.Hx
     n, P = rows.offset.shape[0], border.linear.shape[0]
     y, trials, w, dispersion = rows.y[0], rows.trials[0], state.weights[0], row_dispersion_of(target, state)
-    g, step, new = state.vectors[0], state.vectors[1], state.vectors[2]
+    g, step, new, diagonal = state.vectors[0], state.vectors[1], state.vectors[2], state.vectors[3]
     gradient, curvature = scratch.gradient, scratch.curvature
     there = scratch.eta
     old = row_terms(rows.code, y, trials, w, eta, dispersion, gradient, curvature, scratch.work)
@@ -80,7 +80,8 @@ def move_fixed(target: Target, state: State, length: float, rng: np.random.Gener
     else:
         for i in range(P):
             z = rng.standard_normal()
-            ratio += 0.5 * z * z - math.log(H[i, i])
+            ratio += 0.5 * z * z
+            diagonal[i] = H[i, i]
             step[i] = g[i] + z
     solve_lower_transposed(H, step, P)
     for i in range(P):
@@ -100,7 +101,7 @@ def move_fixed(target: Target, state: State, length: float, rng: np.random.Gener
         if not _equations(rows, border, new, scratch, H, g):
             return False
         solve_lower(H, g, P)
-        if not -rng.standard_exponential() < ratio + reverse_density(H, g, step, 0, P):
+        if not -rng.standard_exponential() < ratio + reverse_density(H, g, step, 0, P, diagonal):
             return False
     for i in range(P):
         beta[i] = new[i]

@@ -13,6 +13,8 @@ from typing import NamedTuple
 from bayou._types import Array, Integers
 from bayou.jit import kernel, window
 
+FEW = 48  # rows up to which a group's sums are taken in one pass, without vector instructions
+
 
 class Rows(NamedTuple):
     """The rows, once in the order of each factor's levels; master order is that of the first factor."""
@@ -42,6 +44,7 @@ class Scratch(NamedTuple):
     here: Array  # (m,) linear predictor of a batch of levels, m at least LANES
     weighted: Array  # (m,)
     step: Array  # (LANES p,) of a batch of levels
+    diagonal: Array  # (LANES p,) of the factors of a batch of levels
     ratio: Array  # (LANES,)
     work: Array  # (LANES,) for the row kernels
     H: Array  # (p, p)
@@ -105,6 +108,25 @@ def add_normal_equations(
     g: Array,
 ) -> None:
     """H <- H + Z'WZ (lower triangle), g <- g + Z'gradient over n rows; columns of Z as in `add_columns`."""
+    if 0 < p <= 2 and n <= FEW:
+        # most groups: sums in registers, one pass
+        z, second = window(Z, at, n), window(Z, at + (p - 1) * stride, n)
+        a, b, c, d, e = 0.0, 0.0, 0.0, 0.0, 0.0
+        for r in range(n):
+            w = max(curvature[r], 0.0)
+            s, t = w * z[r], w * second[r]
+            a += gradient[r] * z[r]
+            b += gradient[r] * second[r]
+            c += s * z[r]
+            d += s * second[r]
+            e += t * second[r]
+        g[0] += a
+        H[0, 0] += c
+        if p == 2:
+            g[1] += b
+            H[1, 0] += d
+            H[1, 1] += e
+        return
     for i in range(p):
         z = window(Z, at + i * stride, n)
         g[i] += _product(gradient, z, n)
@@ -140,12 +162,17 @@ def change_of_quadratic(Q: Array, x: Array, step: Array, at: int, p: int) -> flo
 
 
 @kernel(inner=True)
-def reverse_density(H: Array, g: Array, step: Array, at: int, p: int) -> float:
-    """Log density, up to a constant, of the step back: N(H'⁻¹ g, (H H')⁻¹) at −step, with g = H⁻¹ gradient."""
+def reverse_density(H: Array, g: Array, step: Array, at: int, p: int, diagonal: Array) -> float:
+    """Log density of the step back: N(H'⁻¹ g, (H H')⁻¹) at −step, with g = H⁻¹ gradient.
+
+    Up to a constant, and with one logarithm: relative to the determinant of a factor with this ``diagonal``.
+    """
     t = 0.0
+    determinant = 1.0
     for i in range(p):
         s = -g[i]
         for k in range(i, p):
             s -= H[k, i] * step[at + k]
-        t += math.log(H[i, i]) - 0.5 * s * s
-    return t
+        t -= 0.5 * s * s
+        determinant *= H[i, i] / diagonal[at + i]
+    return t + math.log(determinant)

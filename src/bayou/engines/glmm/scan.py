@@ -14,6 +14,7 @@ import numpy as np
 
 from bayou._types import Array
 from bayou.engines.centring import move_centres, move_nested
+from bayou.engines.glmm.carried import move_carried
 from bayou.engines.glmm.groups import batch_end, laplace_levels, walk_levels
 from bayou.engines.glmm.nested import move_lineages
 from bayou.engines.glmm.population import move_fixed
@@ -212,7 +213,7 @@ def run_scans(
     if length > 0.0:
         if not _set_all(target, state):
             return -1
-        fixed = state.beta.shape[0] == 0 or move_fixed(target, state, length, rng)
+        fixed = plain or state.beta.shape[0] == 0 or move_fixed(target, state, length, rng)
         count = 1 if fixed else 0
         return count + move_groups(target, state, True, False, length, rng) if laplace else count
     squares = np.empty(max(state.dispersion.shape[0], 1))
@@ -230,6 +231,7 @@ def run_scans(
         if not plain:
             move_lineages(target, state, rng)
             move_whitened(target, state, adapting, rng)
+            move_carried(target, state, adapting, rng)
         if not set_covariances(target, state):
             return scan // thin
         move_groups(target, state, laplace, adapting, 0.0, rng)

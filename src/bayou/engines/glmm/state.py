@@ -26,6 +26,7 @@ CARRIED = (
     "beta", "b", "eta", "L", "Q", "Sigma", "dispersion", "weights", "likelihood", "total", "tune", "walk", "step",
     "accepted", "tries", "counter",
 )  # fmt: skip
+APPROXIMATION = ("ready", "anchor", "centre", "spread", "angle", "tally")
 
 
 class Target(NamedTuple):
@@ -45,6 +46,28 @@ class Target(NamedTuple):
     beta_parameters: Array
     moves: Centring
     lineages: Lineages
+
+
+class Carrier(NamedTuple):
+    """What `carried.py` knows of the posterior of each factor's hyperparameters, and its scratch."""
+
+    first: Integers  # (K + 1,) coordinates of each factor: its blocks, then the fixed effects if it is the only one
+    ready: Integers  # (K,) whether there is an approximation yet
+    anchor: Array  # as b
+    centre: Array  # (D,)
+    spread: Array  # (K, d, d) lower factors
+    angle: Array  # (K,) logit of phi / (pi / 2)
+    tally: Array  # (K, 2) steps tried and accepted
+    b: Array  # proposed coefficients of one factor
+    L: Array  # (B, p, p) proposed factors
+    t: Array  # (3, d)
+    Q: Array  # (4, p, p)
+    vectors: Array  # (1, p)
+    step: Array  # (LANES p,) of a batch of levels
+    diagonal: Array  # (LANES p,) of their factors
+    there: Array  # (m,) a linear predictor of a batch
+    change: Array  # (P,) of the fixed effects
+    total: Array  # (1,) log likelihood at what is proposed
 
 
 class State(NamedTuple):
@@ -67,11 +90,12 @@ class State(NamedTuple):
     tries: Array  # (K,) scans whose proposals `accepted` counts
     scratch: Scratch
     Hx: Array  # (P, P)
-    vectors: Array  # (3, m)
+    vectors: Array  # (4, m)
     work: Array  # (7, m, m)
     counter: Integers  # (1,) scans
     sums: Array  # room for the levels of any factor
     messages: Array  # (2, levels of all members of all lineages)
+    carrier: Carrier
 
 
 @kernel(inner=True)

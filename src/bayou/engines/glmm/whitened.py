@@ -73,7 +73,9 @@ def move_whitened(target: Target, state: State, adapting: bool, rng: np.random.G
         f, s, p = blocks.grouping[r], blocks.start[r], blocks.size[r]
         L = state.L[r]
         before = log_prior(blocks, r, L, inverse)
-        for turn in range(p * max(1, TURNS - p)):
+        # where hyperparameters move with every group carried along, one turn is enough
+        carried = state.carrier.ready[f] == 1 and state.carrier.angle[f] > 0.0
+        for turn in range(p if carried else p * max(1, TURNS - p)):
             c = turn % p
             move = math.exp(state.tune[r, c]) * rng.standard_normal()
             factor = math.exp(move)

@@ -1,0 +1,221 @@
+"""Hyperparameters proposed from an approximation to their posterior, every group carried along.
+
+At hyperparameters t (the covariance of a factor and, where it is the only one, the fixed effects) the coefficients
+of group j are about N(m_j(t), H_j(t)⁻¹): one Newton step from a fixed anchor a_j. The move holds
+
+    z_j = R_j(t)' (b_j − m_j(t)),  H_j = R_j R_j',
+
+so that t moves against p(t | y) as the approximation has it, not against p(t | b): however many groups there are,
+each is only as far from its approximation as before, and steps over the whole posterior of t are accepted. With
+J the Jacobian of t -> Sigma the ratio is that of
+
+    p(y | b, beta) p(b | Sigma) p(Sigma) p(beta) J Π_j |R_j(t)|⁻¹.
+
+t itself moves by u' = cos(phi) u + sin(phi) N(0, I), t = centre + spread u, which leaves N(centre, spread spread')
+invariant (Neal 1999; Cotter et al. 2013); centre and spread are those of the warm-up's draws, the anchors the modes
+of the groups at the centre.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from bayou._types import Array
+from bayou.effects.iid import coordinates_into, factor_from_coordinates, log_prior
+from bayou.engines.glmm.groups import batch_end, equations, gather
+from bayou.engines.glmm.population import log_prior_fixed
+from bayou.engines.glmm.regression import add_columns, quadratic, total
+from bayou.engines.glmm.state import State, Target, forget, log_likelihood, row_dispersion_of
+from bayou.families.rows import row_derivatives, row_values
+from bayou.jit import kernel, window
+from bayou.linalg.small import inverse_from_factor, solve_lower, solve_lower_transposed
+
+GOAL = 0.5  # acceptance rate aimed at; steps over the whole posterior may be accepted more often
+
+
+@kernel(inner=True)
+def _coordinates(target: Target, state: State, f: int, d: int, t: Array) -> int:
+    """T <- where the chain is: the blocks of the factor, then the fixed effects; returns where these begin."""
+    blocks = target.blocks
+    at = 0
+    for r in range(blocks.size.shape[0]):
+        if blocks.grouping[r] == f:
+            coordinates_into(state.L[r], blocks.size[r], t, at)
+            at += blocks.size[r] * (blocks.size[r] + 1) // 2
+    for i in range(at, d):
+        t[i] = state.beta[i - at]
+    return at
+
+
+@kernel(inner=True)
+def _density(target: Target, f: int, t: Array, L: Array, Q: Array, work: Array) -> float:
+    """Factors L and precision Q of factor f at t; returns log p(Sigma) + log Jacobian − levels x log|L|."""
+    blocks = target.blocks
+    J = float(target.rows.levels[f])
+    at = 0
+    value = 0.0
+    for r in range(blocks.size.shape[0]):
+        if blocks.grouping[r] != f:
+            continue
+        p, s = blocks.size[r], blocks.start[r]
+        value += factor_from_coordinates(t, at, p, L[r])
+        if not value > -math.inf:
+            return -math.inf
+        value += log_prior(blocks, r, L[r], work[0])
+        at += p * (p + 1) // 2
+        inverse_from_factor(L[r], work[0], work[1], p)
+        for i in range(p):
+            value -= J * math.log(L[r, i, i])
+            for k in range(p):
+                if not math.isfinite(work[1, i, k]):
+                    return -math.inf
+                Q[s + i, s + k] = work[1, i, k]
+    return value
+
+
+@kernel(inner=True)
+def _carry(target: Target, state: State, f: int, dispersion: float, moved: bool) -> float:
+    """Carry all levels from the present hyperparameters to the proposed ones: coefficients, eta, log density of both.
+
+    Returns log p(y, b' | …) − log p(y, b | …) + Σ log|R_j| − Σ log|R_j'|, without the determinants of Sigma.
+    """
+    rows, scratch, carrier = target.rows, state.scratch, state.carrier
+    p, J, N = rows.sizes[f], rows.levels[f], state.eta.shape[0]
+    P = state.beta.shape[0]
+    begin = rows.first[f]
+    now, new, Q, Q_new = carrier.Q[0], carrier.Q[1], carrier.Q[2], carrier.Q[3]
+    g, z, step, diagonal = scratch.vectors[0], carrier.vectors[0], carrier.step, carrier.diagonal
+    gradient, curvature, value = scratch.gradient, scratch.curvature, scratch.value
+    ratio, likelihood, determinant = 0.0, 0.0, 1.0
+    first = 0
+    while first < J:
+        last = batch_end(rows, f, first)
+        low = rows.start[begin + first]
+        n = rows.start[begin + last] - low
+        y, trials = window(rows.y, f * N + low, n), window(rows.trials, f * N + low, n)
+        w = window(state.weights, f * N + low, n)
+        here, there = window(scratch.here, 0, n), window(carrier.there, 0, n)
+        gather(rows, f, low, n, state.eta, here)
+        for j in range(first, last):
+            a, m = rows.start[begin + j] - low, rows.start[begin + j + 1] - rows.start[begin + j]
+            base = rows.at_b[f] + j * p
+            for i in range(p):
+                step[i] = carrier.anchor[base + i] - state.b[base + i]
+            add_columns(rows.Z, rows.at_Z[f] + low + a, N, m, p, step, 0, window(here, a, m))
+        for r in range(n):
+            there[r] = here[r]
+        if moved:
+            add_columns(rows.X, low, N, n, P, carrier.change, 0, there)
+        row_derivatives(rows.code, y, trials, w, here, dispersion, value, gradient, curvature)
+        for j in range(first, last):
+            a, m = rows.start[begin + j] - low, rows.start[begin + j + 1] - rows.start[begin + j]
+            base = rows.at_b[f] + j * p
+            anchor, b = window(carrier.anchor, base, p), window(state.b, base, p)
+            if not equations(rows, f, low, a, m, Q, anchor, gradient, curvature, scratch, now, g):
+                return -math.inf
+            # z = R'(b − a) − R⁻¹ gradient
+            solve_lower(now, g, p)
+            for i in range(p):
+                t = -g[i]
+                for k in range(i, p):
+                    t += now[k, i] * (b[k] - anchor[k])
+                step[(j - first) * p + i] = t
+                diagonal[(j - first) * p + i] = now[i, i]
+            ratio += 0.5 * quadratic(Q, b, p)
+        row_derivatives(rows.code, y, trials, w, there, dispersion, value, gradient, curvature)
+        for j in range(first, last):
+            a, m = rows.start[begin + j] - low, rows.start[begin + j + 1] - rows.start[begin + j]
+            base = rows.at_b[f] + j * p
+            anchor, b_new = window(carrier.anchor, base, p), window(carrier.b, j * p, p)
+            if not equations(rows, f, low, a, m, Q_new, anchor, gradient, curvature, scratch, new, g):
+                return -math.inf
+            solve_lower(new, g, p)
+            for i in range(p):
+                z[i] = g[i] + step[(j - first) * p + i]
+            solve_lower_transposed(new, z, p)
+            for i in range(p):
+                b_new[i] = anchor[i] + z[i]
+            add_columns(rows.Z, rows.at_Z[f] + low + a, N, m, p, z, 0, window(there, a, m))
+            for i in range(p):
+                determinant *= diagonal[(j - first) * p + i] / new[i, i]
+            if not 1e-100 < determinant < 1e100:
+                ratio += math.log(determinant)
+                determinant = 1.0
+            ratio -= 0.5 * quadratic(Q_new, b_new, p)
+        row_values(rows.code, y, trials, w, there, dispersion, value)
+        likelihood += total(value, 0, n)
+        if f == 0:
+            out = window(scratch.eta, low, n)
+            for r in range(n):
+                out[r] = there[r]
+        else:
+            for r in range(n):
+                scratch.eta[rows.master[f, low + r]] = there[r]
+        first = last
+    carrier.total[0] = likelihood
+    return ratio + math.log(determinant) + likelihood - state.total[0]
+
+
+@kernel(inner=True)
+def move_carried(target: Target, state: State, adapting: bool, rng: np.random.Generator) -> None:
+    """One step of the hyperparameters of every factor that has an approximation."""
+    rows, blocks, carrier = target.rows, target.blocks, state.carrier
+    N, P = rows.offset.shape[0], state.beta.shape[0]
+    t, u, z = carrier.t[0], carrier.t[1], carrier.t[2]
+    change, Q, Q_new = carrier.change, carrier.Q[2], carrier.Q[3]
+    for f in range(rows.levels.shape[0]):
+        if carrier.ready[f] == 0:
+            continue
+        first = carrier.first[f]
+        d = carrier.first[f + 1] - first
+        spread = carrier.spread[f]
+        phi = 0.5 * math.pi / (1.0 + math.exp(-carrier.angle[f]))
+        at = _coordinates(target, state, f, d, t)
+        ratio = -_density(target, f, t, carrier.L, Q, state.work)
+        for i in range(d):
+            s = t[i] - carrier.centre[first + i]
+            for k in range(i):
+                s -= spread[i, k] * u[k]
+            u[i] = s / spread[i, i]
+            z[i] = math.cos(phi) * u[i] + math.sin(phi) * rng.standard_normal()
+            ratio += 0.5 * (z[i] * z[i] - u[i] * u[i])
+        for i in range(d):
+            s = carrier.centre[first + i]
+            for k in range(i + 1):
+                s += spread[i, k] * z[k]
+            t[i] = s
+        ratio += _density(target, f, t, carrier.L, Q_new, state.work)
+        if at < d:
+            ratio -= log_prior_fixed(target.border, target.beta_codes, target.beta_parameters, state.beta)
+            ratio += log_prior_fixed(target.border, target.beta_codes, target.beta_parameters, t[at:d])
+            for i in range(P):
+                change[i] = t[at + i] - state.beta[i]
+        ok = False
+        if math.isfinite(ratio):
+            if math.isnan(state.total[0]):
+                state.total[0] = log_likelihood(target, state, state.eta)
+            ratio += _carry(target, state, f, row_dispersion_of(target, state), at < d)
+            ok = -rng.standard_exponential() < ratio
+        carrier.tally[f, 0] += 1.0
+        if adapting:
+            carrier.angle[f] += 2.0 * ((1.0 if ok else 0.0) - GOAL) / (1.0 + carrier.tally[f, 0]) ** 0.6
+        if not ok:
+            continue
+        carrier.tally[f, 1] += 1.0
+        for i in range(P):
+            if at < d:
+                state.beta[i] = t[at + i]
+        base = rows.at_b[f]
+        for i in range(rows.levels[f] * rows.sizes[f]):
+            state.b[base + i] = carrier.b[i]
+        for r in range(N):
+            state.eta[r] = state.scratch.eta[r]
+        for r in range(blocks.size.shape[0]):
+            if blocks.grouping[r] == f:
+                for i in range(blocks.size[r]):
+                    for k in range(i + 1):
+                        state.L[r, i, k] = carrier.L[r, i, k]
+        forget(state)
+        state.total[0] = carrier.total[0]
