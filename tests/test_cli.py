@@ -131,6 +131,25 @@ def test_a_folder_that_cannot_be_made_is_named_before_any_sampling(folder):
     assert done.exit_code == 2 and "clinic.csv" in done.stderr and "--out" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("fit", "favorable ~ nothing", "{data}"),
+        ("fit", "favorable ~ treatment", "nowhere.csv"),
+        ("fit", CLINIC, "{data}", "--family", "binomial", "--engine", "gibbs"),
+        ("fit", CLINIC, "{data}", "--family", "binomial", "--engine", "gibs"),
+        ("demo", "clinic", "--data", "nowhere.csv"),
+        ("predict", "nowhere", "{data}"),
+    ],
+    ids=["formula", "file", "engine that cannot", "engine", "demo", "predict"],
+)
+def test_bad_input_leaves_no_file_behind(folder, tmp_path, arguments):
+    out = tmp_path / "out"
+    done = invoke(*(argument.format(data=folder / "clinic.csv") for argument in arguments), "--out", out)
+    assert done.exit_code == 2 and done.stderr.splitlines()[-1].startswith("bayou: "), done.output
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", DEMOS)
 def test_demo_prints_priors_fit_and_where_the_pictures_are(name, tmp_path):
     done = invoke("demo", name, "--out", tmp_path, "--draws", 100)
@@ -164,6 +183,18 @@ def test_csv_cells_that_a_spreadsheet_would_run_are_guarded(tmp_path, cell):
     assert written.iloc[0].tolist() == [f"'{cell}", f"'{cell}", -1.5]
     raw = pd.read_csv(write_csv(frame, tmp_path / "b.csv", "name", guard=False))
     assert raw.iloc[0, 0] == cell
+
+
+def test_csv_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    def half(frame, path, **options):
+        Path(path).write_text("half")
+        raise OSError(28, "No space left on device")
+
+    old = write_csv(pd.DataFrame({"a": [1]}), tmp_path / "a.csv", None).read_text()
+    monkeypatch.setattr(pd.DataFrame, "to_csv", half)
+    with pytest.raises(FileError, match="a.csv cannot be written: No space left"):
+        write_csv(pd.DataFrame({"a": [2]}), tmp_path / "a.csv", None)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.csv"] and (tmp_path / "a.csv").read_text() == old
 
 
 def test_csv_into_a_missing_folder_is_a_file_error(tmp_path):

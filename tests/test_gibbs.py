@@ -145,8 +145,9 @@ def scans(model, parameterization, point, rng, steps, proposal):
         assert np.isfinite(value)
         theta = np.empty((1, len(t)))
         centre, spread = proposal
+        normal = 0.8 * rng.integers(2)  # with and without
         _, swapped, _ = collapsed.run_collapsed(
-            target, state, other, t, value, centre, spread, steps, theta, beta, b, L, sigma, np.empty(1), rng
+            target, state, other, t, value, centre, spread, normal, steps, theta, beta, b, L, sigma, np.empty(1), rng
         )
         now = other if swapped else state
         return point_of(model, sums, target, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -91,12 +92,19 @@ def fit(
     """
     from bayou import engines
 
-    folder = folder_for(out) if out is not None else None
     given = {"draws": draws, "warmup": warmup, "chains": chains, "thin": thin, "cores": cores}
     chosen = engines.get(engine, **{name: value for name, value in given.items() if value is not None})
     model = bayou.Model(formula, data, family, weights=weights, sigma_by=sigma_by, missing=missing)
+    # after what bad input stops, and before the sampling, whose result must have a place
+    fresh = out is not None and not out.exists()
+    folder = folder_for(out) if out is not None else None
     _note(f"{model}\n")
-    made = bayou.fit(model, engine=chosen, seed=seed)
+    try:
+        made = bayou.fit(model, engine=chosen, seed=seed)
+    except BayouError:
+        if fresh and folder is not None:
+            folder.rmdir()
+        raise
     typer.echo(str(made))
     if folder is None:
         return
@@ -204,7 +212,7 @@ def warmup() -> None:
 
 
 def write_csv(frame: pd.DataFrame, path: Path, index: str | None, guard: bool = True) -> Path:
-    """Write a frame as CSV.
+    """Write a frame as CSV, whole or not at all.
 
     Parameters
     ----------
@@ -226,10 +234,16 @@ def write_csv(frame: pd.DataFrame, path: Path, index: str | None, guard: bool = 
     table = frame if index is None else frame.rename_axis(index).reset_index()
     if guard:
         table = table.map(_guarded).rename(columns=_guarded)
+    part = path.with_name(f".{path.name}.part")
     try:
-        table.to_csv(path, index=False)
+        table.to_csv(part, index=False)
+        part.replace(path)
     except OSError as error:
         raise FileError(f"{path} cannot be written: {error.strerror or error}.") from error
+    finally:
+        # whole or not at all
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
     return path
 
 

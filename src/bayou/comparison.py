@@ -152,7 +152,14 @@ def _terms(text: str) -> list[str]:
 def _again(model: Model, text: str) -> Model:
     """Build the model of another formula on the same rows, with default priors."""
     design = model.design
-    return Model(text, design.data, design.family, weights=design.weights_column, sigma_by=design.sigma_by)
+    return Model(
+        text,
+        design.data,
+        design.family,
+        weights=design.weights_column,
+        sigma_by=design.sigma_by,
+        functions=design.recipe.functions,
+    )
 
 
 def compare(*fits: Fit, names: list[str] | None = None) -> pd.DataFrame:

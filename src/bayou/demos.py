@@ -123,10 +123,10 @@ def run(name: str, data: Any, folder: Path, seed: int, draws: int | None, say: S
         raise Unsupported(f"there is no demo {name!r}.{did_you_mean(name, DEMOS)} There are {known}.")
     demo = DEMOS[name]
     draws = demo.draws if draws is None else draws
-    target = folder_for(folder / name)
     say(f"{demo.story}\n")
     say(str(datasets.describe(name)) if data is None else f"Data: {data}")
     model = _model(demo, datasets.load(name) if data is None else data)
+    target = folder_for(folder / name)
     say("")
     made = fit(model, engine=engines.get(demo.engine, draws=draws), seed=seed)
     say(f"{made}\n")

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from bayou.fitting import Fit
 
 
-LARGEST = 1e120  # sums of squares of such numbers, and their products with variances, still fit
-
-
 @dataclass(frozen=True)
 class Working:
     """The fixed effects as the engines see them: columns centred, awkward priors last.
@@ -68,17 +65,6 @@ class Working:
         if self.intercept is not None:
             e[self.intercept] = 1.0
         return e
-
-
-def _check_sizes(design: Design) -> None:
-    """Refuse a response among its own predictors, and numbers whose squares overflow."""
-    if design.response_name in design.coefficients:
-        raise FormulaError(f"the response `{design.response_name}` also stands on the right of ~; take it away there.")
-    named = [(f"the response `{design.response_name}`", design.y)]
-    named += [(f"the column {name}", design.X[:, c]) for c, name in enumerate(design.coefficients)]
-    for what, values in named:
-        if len(values) and np.abs(values).max() > LARGEST:
-            raise DataError(f"{what} reaches {np.abs(values).max():.3g}, whose square overflows: change its unit.")
 
 
 class Model:
@@ -139,7 +125,7 @@ class Model:
         built = design.build(
             parsed, data, chosen, weights=weights, sigma_by=sigma_by, missing=missing, functions=functions
         )
-        _check_sizes(built)
+        design.check_sizes(built)
         self._set(built, binding.bind(priors, built))
 
     def _set(self, built: Design, bound: BoundPriors) -> None:

@@ -14,19 +14,38 @@ def unit_columns(X: Array) -> Array:
     return np.asarray(X / norms)
 
 
+def centred(X: Array) -> Array:
+    """Return the columns less their means where the first is an intercept, which leaves their span as it is.
+
+    A clock in seconds since 1970, or a year, then differs from the intercept by what it tells and not by its last
+    digits. What centring leaves of a constant column is rounding, and becomes zero.
+    """
+    if X.shape[1] < 2 or len(X) == 0 or not np.all(X[:, 0] == 1.0):
+        return X
+    out = X.copy()
+    out[:, 1:] -= X[:, 1:].mean(axis=0)
+    out[:, 1:] -= out[:, 1:].mean(axis=0)
+    out[:, np.abs(out).max(axis=0) <= 1e-14 * np.abs(X).max(axis=0)] = 0.0
+    return out
+
+
+def triangle(X: Array) -> Array:
+    """Return R of the QR decomposition of the columns, each in its own unit: the same ranks in few rows."""
+    unit = unit_columns(X)
+    return np.asarray(np.linalg.qr(unit, mode="r")) if X.shape[0] > X.shape[1] else unit
+
+
 def rank(X: Array) -> int:
     """Return the rank of the columns, each taken in its own unit."""
     if X.size == 0:
         return 0
-    R = np.linalg.qr(unit_columns(X), mode="r") if X.shape[0] > X.shape[1] else unit_columns(X)
-    values = np.linalg.svd(R, compute_uv=False)
+    values = np.linalg.svd(triangle(X), compute_uv=False)
     return int(np.sum(values > 1e-10 * max(float(values[0]), 1e-300)))
 
 
 def aliased_columns(X: Array) -> list[int]:
     """Return the columns that are linear combinations of the columns before them."""
-    unit = unit_columns(X)
-    R: Array = np.asarray(np.linalg.qr(unit, mode="r") if X.shape[0] > X.shape[1] else unit)
+    R = triangle(X)
     kept: list[int] = []
     out: list[int] = []
     for k in range(X.shape[1]):

@@ -20,6 +20,7 @@ from bayou._types import Array
 
 if TYPE_CHECKING:
     from bayou.design import Design, Grouping
+    from bayou.families import Family
 
 FIRST_ROWS = 2000
 LEAST_MOVE = 1e-5
@@ -29,15 +30,31 @@ constraints hold to 1e-7."""
 
 def rows_that_stay(design: Design) -> tuple[Any, Any]:
     """Return which rows may fall and which may rise, as booleans (n,)."""
-    name, y = design.family.name, design.y
+    family, y = design.family, design.y
     never = np.zeros(len(y), dtype=bool)
-    if name in ("bernoulli", "binomial"):
+    if family.name in ("bernoulli", "binomial"):
         return y == 0.0, y == design.trials
-    if name in ("poisson", "negative_binomial"):
+    if family.name in ("poisson", "negative_binomial"):
         return y == 0.0, never
-    if name == "gaussian" and design.family.link.name != "identity":
-        return ~never, never
-    return never, never
+    if family.name == "gaussian":
+        return (never if family.link.name == "identity" else ~never), never
+    if family.name == "gamma":
+        return never, never
+    return tails(family, y, design.trials)
+
+
+def tails(family: Family, y: Array, trials: Array) -> tuple[Any, Any]:
+    """Return which rows may fall and rise by looking far out, for a family without a rule, as booleans (n,).
+
+    A row stays where its log density at eta = ±1e5 has not fallen by .01 from that at ±1e4.
+    """
+    dispersion = None if family.dispersion is None else 1.0
+    near, far = (
+        [np.asarray(family.log_density(y, side * eta, dispersion, trials)) for side in (-1.0, 1.0)]
+        for eta in (1e4, 1e5)
+    )
+    falls, rises = (np.isfinite(b) & (b > a - 0.01) for a, b in zip(near, far, strict=True))
+    return falls, rises
 
 
 def _null_space(matrix: Array) -> Array:
@@ -146,6 +163,48 @@ def informative_levels(design: Design, grouping: Grouping, columns: list[int], c
         if found >= stop:
             break
     return found
+
+
+def moved_rows(X: Array, falls: Any, rises: Any) -> Any:
+    """Return which rows some direction of recession moves, (n,): those that it may move all at once.
+
+    The directions of recession are a cone; the rows that none of them moves span what the data hold fast, so that
+    the likelihood integrated over all coefficients growing like t falls as t to minus their rank.
+
+    Parameters
+    ----------
+    X
+        Columns (n, k).
+    falls, rises
+        Which rows may fall and rise (n,).
+    """
+    from scipy import sparse
+    from scipy.optimize import linprog
+
+    moved = np.zeros(len(X), dtype=bool)
+    unit = _unit(X)
+    free = np.flatnonzero(falls | rises)
+    basis = _null_space(unit[~(falls | rises)])
+    if len(free) == 0 or basis.shape[1] == 0:
+        return moved
+    both = (falls & rises)[free]
+    A = (np.where(rises[free], 1.0, -1.0)[:, None] * unit[free]) @ basis
+    moved[free[both]] = np.any(np.abs(A[both]) > LEAST_MOVE, axis=1)
+    A, free = A[~both], free[~both]
+    n, k = A.shape
+    if n == 0:
+        return moved
+    # Each row gets a share in [0, 1] of its own move; a cone lets all that can have some have the whole.
+    found = linprog(
+        np.append(np.zeros(k), -np.ones(n)),
+        A_ub=sparse.hstack([sparse.csr_array(-A), sparse.eye_array(n)]),
+        b_ub=np.zeros(n),
+        bounds=[(-1e4, 1e4)] * k + [(0.0, 1.0)] * n,
+        method="highs",
+    )
+    if found.status == 0:
+        moved[free] = found.x[k:] > 1e-3
+    return moved
 
 
 def _unit(matrix: Array) -> Array:

@@ -20,11 +20,11 @@ from formulaic.materializers.types import FactorValues
 from bayou._types import Array, Labels
 from bayou.design.columns import Factor, from_series
 from bayou.design.evaluate import Evaluator, constant
-from bayou.design.levels import match_levels
+from bayou.design.levels import match_levels, unused_levels
 from bayou.errors import DataError, FormulaError
 from bayou.formula.terms import Term
 from bayou.formula.tree import Call, Constant, Name, Node, unparse
-from bayou.formula.words import did_you_mean, label_text, listing, plain_name, plural
+from bayou.formula.words import did_you_mean, label_text, listing, plain_name
 
 __all__ = ["Coding", "learn_coding"]
 
@@ -158,9 +158,7 @@ def _learn_factor(text: str, rows: Evaluator, notes: list[str]) -> CodedFactor:
 
 
 def _category(text: str, label: str, factor: Factor, notes: list[str], contrast: str = "") -> CodedFactor:
-    if len(factor.unused):
-        shown = listing([label_text(level) for level in factor.unused])
-        notes.append(f"{label}: {plural(len(factor.unused), 'unused level')} dropped ({shown}).")
+    notes += [note] if (note := unused_levels(label, factor)) else []
     if len(factor.levels) < 2:
         only = label_text(factor.levels[0]) if len(factor.levels) else "none"
         raise DataError(f"`{label}` has one level only ({only}) and cannot be an effect; leave it out.")

@@ -190,7 +190,10 @@ def _filled(series: pd.Series[Any], missing: np.ndarray[Any, Any], filler: Any, 
 
 
 def _from_categorical(name: str, series: pd.Series[Any], missing: np.ndarray[Any, Any]) -> Column:
-    labels = from_series(name, pd.Series(series.cat.categories)).labels()
+    known = series.cat.categories
+    if isinstance(known, pd.IntervalIndex):
+        known = known.astype(str)  # those of pd.cut
+    labels = from_series(name, pd.Series(known)).labels()
     return Column(name, "category", series.cat.codes.to_numpy(dtype=np.int64), missing, labels, True)
 
 

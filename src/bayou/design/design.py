@@ -14,7 +14,7 @@ from bayou.design.coding import learn_coding
 from bayou.design.evaluate import Evaluator, Functions
 from bayou.design.frames import Frame, read
 from bayou.design.grouping import Grouping, learn_groupings
-from bayou.design.levels import Levels, learn_levels
+from bayou.design.levels import Levels, learn_levels, unused_levels
 from bayou.design.missing import check_columns, check_finite, complete_rows
 from bayou.design.newrows import NewRows, Recipe, positive_weights, total_offset
 from bayou.design.response import read_outcome
@@ -190,7 +190,7 @@ def build(
     _check_supported(parsed, own)
     frame = read(data, categories)
     if frame.n == 0:
-        raise DataError("the data have 0 rows.")
+        raise DataError("the data have 0 rows: look at the file, or at the filter that left none.")
     by = _sigma_factors(sigma_by, frame)
     if weights is not None and not isinstance(weights, str):
         frame = frame.with_column(_given, _row_weights(weights, frame.n))
@@ -215,7 +215,8 @@ def build(
     bars = [(bar, _terms(bar.columns, rows)) for bar in parsed.bars]
     groupings, recipes, group_notes = learn_groupings(bars, rows)
     sigma, sigma_codes = _sigma(by, frame, family, outcome.standard_errors is not None)
-    notes += [*outcome.notes, *fixed.notes, *group_notes]
+    unused = [note for factor in by if (note := unused_levels(factor, frame[factor].factor()))]
+    notes += [*outcome.notes, *fixed.notes, *group_notes, *unused]
     return Design(
         formula=parsed,
         family=family,

@@ -117,7 +117,10 @@ class Evaluator:
         for name in names_of(self.tree(text)):
             value = self.frame[name].labels()[first]
             shown.append(f"{name} = {value if value is not None else 'missing'}")
-        raise DataError(f"`{text}` is not a finite number in {self.rows(rows)}; first: {', '.join(shown)}.")
+        raise DataError(
+            f"`{text}` is not a finite number in {self.rows(rows)}; first: {', '.join(shown)}. Correct these rows or "
+            "leave them out."
+        )
 
     def _value(self, node: Node) -> Any:
         match node:

@@ -180,6 +180,10 @@ def _series(name: str, values: Any) -> pd.Series[Any]:
         return pd.Series(plain, dtype=object)
     if type(values).__module__.split(".")[0] in ("polars", "pyarrow"):
         return _from_arrow_series(values)
+    if isinstance(values, np.ma.MaskedArray):
+        objects = np.array(values.data, dtype=object)
+        objects[np.ma.getmaskarray(values)] = None
+        return pd.Series(objects)
     plain = np.asarray(values)
     return pd.Series(plain.astype(object) if plain.dtype.kind in "US" else plain)
 

@@ -9,12 +9,13 @@ import numpy as np
 
 from bayou._types import Array, Integers, Labels
 from bayou.design.coding import Coding, learn_coding
+from bayou.design.crossing import crossing_notes
 from bayou.design.evaluate import Evaluator
-from bayou.design.levels import Levels, learn_levels
+from bayou.design.levels import Levels, learn_levels, unused_levels
 from bayou.errors import DataError, FormulaError
 from bayou.formula import Bar
 from bayou.formula.terms import Term
-from bayou.formula.words import label_text, listing, plural
+from bayou.formula.words import listing
 
 __all__ = ["Grouping", "GroupingRecipe", "learn_groupings"]
 
@@ -86,7 +87,7 @@ def learn_groupings(
     names = [grouping.name for grouping in groupings]
     if len(set(names)) < len(names):
         raise FormulaError(f"two groupings have the same name ({listing(names)}); rename a column.")
-    notes += _implicit_nesting(groupings)
+    notes += crossing_notes(groupings)
     return tuple(groupings), tuple(recipes), notes
 
 
@@ -96,11 +97,7 @@ def _grouping(
     factors = bars[0][0].factors
     name = ":".join(factors)
     levels, codes = learn_levels(factors, rows.frame)
-    for factor in factors:
-        unused = rows.column(factor).factor().unused
-        if len(unused):
-            shown = listing([label_text(level) for level in unused])
-            notes.append(f"{factor}: {plural(len(unused), 'unused level')} dropped ({shown}).")
+    notes += [note for factor in factors if (note := unused_levels(factor, rows.column(factor).factor()))]
     codings: list[Coding] = []
     matrices: list[Array] = []
     blocks: list[tuple[int, ...]] = []
@@ -137,27 +134,3 @@ def _check_slopes(name: str, Z: Array, codes: Integers, coefficients: Sequence[s
                 f"`{coefficient}` is constant within every level of `{name}`, so its slope cannot vary by "
                 f"`{name}`; keep it as a fixed effect and write (1 | {name})."
             )
-
-
-def _implicit_nesting(groupings: Sequence[Grouping]) -> list[str]:
-    """Note factors whose levels repeat in full within another's, which may be meant as nested.
-
-    A crossed trial looks the same, so this is only said where cells are replicated and the inner labels
-    are few.
-    """
-    notes = []
-    single = [grouping for grouping in groupings if len(grouping.factors) == 1]
-    joint = [set(grouping.factors) for grouping in groupings if len(grouping.factors) > 1]
-    for inner in single:
-        for outer in single:
-            small, large = len(inner.levels), len(outer.levels)
-            if not 1 < small < large or small > 10 or {inner.name, outer.name} in joint:
-                continue
-            cells = np.bincount(outer.codes * small + inner.codes, minlength=small * large)
-            if cells.all() and len(inner.codes) >= 2 * small * large:
-                notes.append(
-                    f"every level of {inner.name} occurs in every level of {outer.name}: read as crossed; "
-                    f"if {inner.name} 1 of one {outer.name} is not {inner.name} 1 of another, "
-                    f"write (1 | {outer.name}/{inner.name})."
-                )
-    return notes

@@ -11,9 +11,9 @@ from bayou._types import Integers, Labels
 from bayou.design.columns import Factor
 from bayou.design.frames import Frame
 from bayou.errors import Unsupported
-from bayou.formula.words import label_text
+from bayou.formula.words import label_text, listing, plural
 
-__all__ = ["Levels", "learn_levels", "match_levels"]
+__all__ = ["Levels", "learn_levels", "match_levels", "unused_levels"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +80,14 @@ def match_levels(known: Labels, found: Labels) -> Integers:
         for j in np.flatnonzero(codes < 0):
             codes[j] = by_text.get(label_text(found[j]), -1)
     return codes
+
+
+def unused_levels(name: str, factor: Factor) -> str:
+    """Say which declared levels no row has; the empty string when there are none."""
+    if not len(factor.unused):
+        return ""
+    shown = listing([label_text(level) for level in factor.unused])
+    return f"{name}: {plural(len(factor.unused), 'unused level')} dropped ({shown})."
 
 
 def _cells(codes: Sequence[Integers], sizes: Sequence[int]) -> tuple[Integers, np.ndarray]:

@@ -76,7 +76,9 @@ def check_finite(frame: Frame, names: Sequence[str], positions: np.ndarray[Any, 
         if values.dtype.kind == "f" and np.isinf(values).any():
             rows = np.flatnonzero(np.isinf(values))
             where = first_rows(rows if positions is None else positions[rows])
-            raise DataError(f"the column `{name}` holds infinite values in {where}.")
+            raise DataError(
+                f"the column `{name}` holds infinite values in {where}. Correct these rows or leave them out."
+            )
 
 
 def _report(frame: Frame, names: Sequence[str], absent: np.ndarray[Any, Any]) -> str:

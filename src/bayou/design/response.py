@@ -10,7 +10,7 @@ import numpy as np
 from bayou._types import Array, Labels
 from bayou.design.columns import Column
 from bayou.design.evaluate import Evaluator
-from bayou.design.levels import match_levels
+from bayou.design.levels import match_levels, unused_levels
 from bayou.errors import DataError, FormulaError
 from bayou.formula import Response
 from bayou.formula.tree import Call, Name, Node, names_of
@@ -139,10 +139,12 @@ def _plain(
         return column.numbers(), (False, True), ()
     if len(found) != 2:
         shown = listing([label_text(level) for level in found])
-        raise DataError(f"`{text}` has {plural(len(found), 'level')} ({shown}); a {family.name} response has two.")
-    if len(factor.unused):
-        shown = listing([label_text(level) for level in factor.unused])
-        notes.append(f"{text}: {plural(len(factor.unused), 'unused level')} dropped ({shown}).")
+        first = f" Compare with one, as in {text} == {label_text(found[0])!r} ~ …" if len(found) else ""
+        raise DataError(
+            f"`{text}` has {plural(len(found), 'level')} ({shown}); a {family.name} response has two."
+            f"{first if len(found) > 2 else ''}"
+        )
+    notes += [note] if (note := unused_levels(text, factor)) else []
     notes.append(f"{text}: success is {label_text(found[1])}, reference {label_text(found[0])}.")
     return factor.codes.astype(np.float64), (found[0], found[1]), tuple(notes)
 

@@ -18,7 +18,7 @@ from bayou.engines.draws import Chain, Draws, Plan, restore_into, snapshot_of
 from bayou.engines.lmm import collapsed, scan
 from bayou.engines.lmm.state import CARRIED, State, Target, new_state
 from bayou.engines.starts import starting_factors, starting_scale
-from bayou.engines.tuning import next_boundary, refit
+from bayou.engines.tuning import looks_normal, next_boundary, refit
 from bayou.errors import Unsupported
 from bayou.linalg.schur import new_factor
 from bayou.packed import packed
@@ -35,6 +35,8 @@ LOCATIONS = {
     "uncentered": scan.UNCENTERED,
 }
 COLLAPSED_LIMIT = 10  # numbers in theta up to which one proposal for all of them is accepted often
+COSTLY = 50  # columns of the Schur complement from which a rejected proposal costs more than thought on it
+NORMAL = 0.8  # share of a normal in the proposals then, if the posterior looks normal
 DENSE_LIMIT = 6000  # columns of the dense Schur complement (288 MB a chain)
 
 
@@ -211,6 +213,7 @@ class CollapsedChain:
                 break
         self.seen: list[Array] = []
         self.before = np.empty((0, len(mode)))
+        self.normal = 0.0
         self.frozen = False
 
     def boundary(self, scan: int) -> int:
@@ -224,6 +227,8 @@ class CollapsedChain:
             pooled = seen if len(seen) >= len(self.before) else np.concatenate([self.before, seen])
             self.centre, self.spread = refit(pooled, self.centre, self.spread)
             self.before = seen
+            if len(self.target.arrow.d) >= COSTLY and looks_normal(pooled):
+                self.normal = NORMAL
         self.seen = []
         self.frozen = scan >= warmup
 
@@ -232,7 +237,7 @@ class CollapsedChain:
         theta, accepted = np.empty((draws, len(self.theta))), out.statistics["accepted"]
         one, two = self.states
         done, swapped, self.value = collapsed.run_collapsed(
-            self.packed, one, two, self.theta, self.value, self.centre, self.spread, thin,
+            self.packed, one, two, self.theta, self.value, self.centre, self.spread, self.normal, thin,
             theta, out.beta, out.b, out.L, out.dispersion, accepted, self.rng,
         )  # fmt: skip
         if swapped:
@@ -250,7 +255,7 @@ class CollapsedChain:
         d = len(self.theta)
         return {
             "theta": self.theta.copy(),
-            "value": np.array([self.value]),
+            "value": np.array([self.value, self.normal]),
             "centre": self.centre,
             "spread": self.spread,
             "seen": np.concatenate(self.seen) if self.seen else np.empty((0, d)),
@@ -265,7 +270,7 @@ class CollapsedChain:
         self.seen = [snapshot["seen"]] if len(snapshot["seen"]) else []
         self.frozen = bool(snapshot["frozen"][0])
         collapsed.log_marginal(self.packed, self.states[0], self.theta)
-        self.value = float(snapshot["value"][0])
+        self.value, self.normal = (float(v) for v in snapshot["value"])
 
 
 class SweepChain:

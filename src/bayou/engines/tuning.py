@@ -29,3 +29,13 @@ def refit(draws: Array, centre: Array, spread: Array) -> tuple[Array, Array]:
     # the last term keeps a direction that the draws did not move in; it is in the coordinates' own units
     mixed = keep * covariance + (1.0 - keep) * before + 1e-10 * np.diag(np.diag(before))
     return draws.mean(axis=0), np.linalg.cholesky(mixed)
+
+
+def looks_normal(draws: Array) -> bool:
+    """Whether no coordinate of the draws (n, d) has heavy tails or leans to one side."""
+    n = len(draws)
+    if n < 50:
+        return False
+    z = (draws - draws.mean(axis=0)) / draws.std(axis=0)
+    noise = np.sqrt(24.0 / n)  # standard error of the kurtosis of independent normal draws
+    return bool((np.abs((z**3).mean(axis=0)) < 0.5 + noise).all() and ((z**4).mean(axis=0) - 3.0 < 0.5 + noise).all())

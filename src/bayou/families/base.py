@@ -17,7 +17,10 @@ from bayou.links import Link
 
 __all__ = ["Family", "Refuse", "Rows"]
 
-Refuse: TypeAlias = Callable[[Any, str], None]
+CORRECT = "Correct these rows or leave them out."
+MEASURED = "A measured quantity takes family='gaussian' or family='gamma'."
+
+Refuse: TypeAlias = Callable[[Any, str, str], None]
 
 
 class Rows(NamedTuple):
@@ -179,7 +182,7 @@ class Family(ABC):
         """
         outcomes, counts = np.broadcast_arrays(np.asarray(y, float), np.asarray(trials, float))
 
-        def refuse(bad: Any, sentence: str) -> None:
+        def refuse(bad: Any, sentence: str, remedy: str) -> None:
             where = np.flatnonzero(bad)
             if len(where):
                 labels = where if rows_label is None else [rows_label[int(i)] for i in where[:3]]
@@ -188,9 +191,9 @@ class Family(ABC):
                     f"row {a} has {outcomes[i]:.12g}{n}" for a, i, n in zip(labels, where[:3], of, strict=False)
                 )
                 more = f" and {len(where) - 3} more rows" if len(where) > 3 else ""
-                raise DataError(f"a {self.name} response {sentence}: {first}{more}")
+                raise DataError(f"a {self.name} response {sentence}: {first}{more}. {remedy}")
 
-        refuse(~np.isfinite(outcomes), "must be finite")
+        refuse(~np.isfinite(outcomes), "must be finite", CORRECT)
         self._check(outcomes, counts, refuse)
 
     def _rows(self, y: Any, eta: Any, dispersion: Any, trials: Any, weights: Any) -> Rows:
@@ -212,5 +215,5 @@ class Family(ABC):
     def _cdf(self, rows: Rows) -> Array: ...
 
     def _check(self, y: Array, trials: Array, refuse: Refuse) -> None:
-        refuse(y < 0, "cannot be negative")
-        refuse(y != np.rint(y), "must be a whole number")
+        refuse(y < 0, "cannot be negative", f"{CORRECT} {MEASURED}")
+        refuse(y != np.rint(y), "must be a whole number", f"{CORRECT} {MEASURED}")

@@ -15,7 +15,7 @@ from scipy import special
 from bayou._types import Array
 from bayou.errors import Unsupported
 from bayou.families import codes
-from bayou.families.base import Family, Refuse, Rows
+from bayou.families.base import CORRECT, Family, Refuse, Rows
 from bayou.links import ProbabilityLink
 
 __all__ = ["Bernoulli", "Binomial", "Family", "Gamma", "Gaussian", "NegativeBinomial", "Poisson", "get"]
@@ -133,8 +133,8 @@ class Binomial(Family):
 
     def _check(self, y: Array, trials: Array, refuse: Refuse) -> None:
         super()._check(y, trials, refuse)
-        refuse(~(trials >= 0) | (trials != np.rint(trials)), "needs whole, non-negative numbers of trials")
-        refuse(y > trials, "has more successes than trials")
+        refuse(~(trials >= 0) | (trials != np.rint(trials)), "needs whole, non-negative numbers of trials", CORRECT)
+        refuse(y > trials, "has more successes than trials", f"{CORRECT} The order is proportion(successes, trials).")
 
 
 class Bernoulli(Binomial):
@@ -143,7 +143,8 @@ class Bernoulli(Binomial):
     name = "bernoulli"
 
     def _check(self, y: Array, trials: Array, refuse: Refuse) -> None:
-        refuse((y != 0) & (y != 1), "must be 0 or 1 (for counts out of several trials take family='binomial')")
+        counts = "For counts out of several trials take family='binomial' and proportion(successes, trials)."
+        refuse((y != 0) & (y != 1), "must be 0 or 1", f"{CORRECT} {counts}")
 
 
 class Poisson(Family):
@@ -237,7 +238,7 @@ class Gamma(Family):
         return np.where(rows.y > 0, special.gammainc(rows.dispersion, scaled), 0.0)
 
     def _check(self, y: Array, trials: Array, refuse: Refuse) -> None:
-        refuse(y <= 0, "must be greater than zero")
+        refuse(y <= 0, "must be greater than zero", CORRECT)
 
 
 FAMILIES: dict[str, type[Family]] = {

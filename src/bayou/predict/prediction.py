@@ -256,9 +256,11 @@ def _summary(compute: _Predictor, rows: Rows, interval: float) -> pd.DataFrame:
     cuts = (0.5 - interval / 2, 0.5, 0.5 + interval / 2)
     for part in blocks(rows.n, compute.sample.size):
         values = compute.block(part)
-        out[0, part] = values.mean(axis=0)
-        out[1, part] = values.std(axis=0, ddof=1) if len(values) > 1 else 0.0
-        out[2:, part] = np.quantile(values, cuts, axis=0)
+        # means beyond the largest double are infinite, and then have no sd
+        with np.errstate(over="ignore", invalid="ignore"):
+            out[0, part] = values.mean(axis=0)
+            out[1, part] = values.std(axis=0, ddof=1) if len(values) > 1 else 0.0
+            out[2:, part] = np.quantile(values, cuts, axis=0)
     columns = dict(zip(("mean", "sd", "lower", "median", "upper"), out, strict=True))
     return pd.DataFrame(columns, index=rows.index)
 

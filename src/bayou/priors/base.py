@@ -14,6 +14,7 @@ from bayou.errors import PriorError
 from bayou.priors import codes
 
 Size = int | tuple[int, ...] | None
+SMALLEST = 1e-100  # positive numbers of a prior lie between this and its inverse, so that their squares fit
 LOG_2 = math.log(2.0)
 LOG_2PI = math.log(2.0 * math.pi)
 
@@ -152,6 +153,8 @@ class Prior:
             value = getattr(self, name)
             ok = is_finite(value) and float(value) > 0.0
             self._require(ok, f"{name} must be a finite number above 0, not {value!r}.")
+            fits = SMALLEST <= float(value) <= 1.0 / SMALLEST
+            self._require(fits, f"the square of {name} = {value!r} is lost in rounding; change the unit of the data.")
 
 
 def _same(a: Any, b: Any) -> bool:

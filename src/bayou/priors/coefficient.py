@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from bayou._types import Array
 from bayou.priors import codes
-from bayou.priors.base import LOG_2PI, Prior, Size, number_text
+from bayou.priors.base import LOG_2PI, SMALLEST, Prior, Size, number_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +56,8 @@ class Normal(Prior):
                 object.__setattr__(self, name, self._numbers(name, value))
         if self.sd is not None:
             self._require(bool(np.all(np.asarray(self.sd) > 0)), f"sd must be above 0, not {self.sd!r}.")
+            fits = bool(np.all(np.asarray(self.sd) >= SMALLEST) and np.all(np.asarray(self.sd) <= 1.0 / SMALLEST))
+            self._require(fits, f"the square of sd = {self.sd!r} is lost in rounding; change the unit of the data.")
             sizes = {np.size(v) for v in (self.mean, self.sd) if np.ndim(v) == 1}
             self._require(len(sizes) <= 1, "mean and sd must have the same length.")
             self._require(max(np.ndim(self.mean), np.ndim(self.sd)) <= 1, "mean and sd must be vectors.")

@@ -22,11 +22,11 @@ from bayou.jit import kernel
 from bayou.linalg.schur import draw, factorise
 from bayou.priors.table import prior_log_density
 
-DF = 5.0  # of the proposal: heavier than any tail that a proper posterior of log sds has here
+DF = 5.0  # of the proposal's t: heavier than any tail that a proper posterior of log sds has here
 NEWTON_STEPS, CLOSE = 12, 1e-2  # at most so many; done when the next would gain less than half of this
 OUTSIDE = 1e299
 CLIMB = 25  # rounds through the coordinates at the most
-LOCAL = 0.1  # share of random-walk steps
+LOCAL = 0.1  # share of random-walk steps; a fifth of that where the posterior looks normal
 
 
 @kernel
@@ -75,6 +75,7 @@ def run_collapsed(
     value: float,
     centre: Array,
     spread: Array,
+    normal: float,
     thin: int,
     theta: Array,
     beta: Array,
@@ -86,6 +87,7 @@ def run_collapsed(
 ) -> tuple[int, bool, float]:
     """Fill the outputs, starting from ``t`` (updated in place) with ``first`` factorised there.
 
+    ``normal`` is the share of the proposals that come from a normal of the same centre and spread.
     Returns (draws made, whether the states changed roles, the log density); ``accepted`` is the share of
     accepted proposals among the scans of each draw.
     """
@@ -93,16 +95,18 @@ def run_collapsed(
     proposal, z = np.empty(d), np.empty(d)
     swapped = False
     here, there = first, second
-    weight = _log_t(t, centre, spread, z)
+    weight = _log_proposal(t, centre, spread, normal, z)
     for i in range(theta.shape[0]):
         moved = 0
         for _ in range(thin):
-            local = rng.random() < LOCAL
+            local = rng.random() < (LOCAL if normal == 0.0 else 0.2 * LOCAL)
             for k in range(d):
                 z[k] = rng.standard_normal()
             if local:
                 # step lengths over two decades, so that some fit wherever the chain is
                 scale = 2.4 / math.sqrt(d) * math.exp(-4.0 * rng.random())
+            elif normal > 0.0 and rng.random() < normal:
+                scale = 1.0
             else:
                 scale = math.sqrt(0.5 * DF / rng.standard_gamma(0.5 * DF))
             for k in range(d):
@@ -111,7 +115,7 @@ def run_collapsed(
                     s += scale * spread[k, c] * z[c]
                 proposal[k] = s
             new = log_marginal(target, there, proposal)
-            new_weight = _log_t(proposal, centre, spread, z)
+            new_weight = _log_proposal(proposal, centre, spread, normal, z)
             ratio = new - value
             if not local:
                 ratio -= new_weight - weight
@@ -132,8 +136,8 @@ def run_collapsed(
 
 
 @kernel(inner=True)
-def _log_t(x: Array, centre: Array, spread: Array, z: Array) -> float:
-    """Log density of the proposal, up to a constant."""
+def _log_proposal(x: Array, centre: Array, spread: Array, normal: float, z: Array) -> float:
+    """Log density of the proposal, up to a constant: a t and a share of a normal."""
     d = x.shape[0]
     q = 0.0
     for k in range(d):
@@ -142,7 +146,13 @@ def _log_t(x: Array, centre: Array, spread: Array, z: Array) -> float:
             s -= spread[k, c] * z[c]
         z[k] = s / spread[k, k]
         q += z[k] * z[k]
-    return -0.5 * (DF + d) * math.log(1.0 + q / DF)
+    t = -0.5 * (DF + d) * math.log(1.0 + q / DF)
+    if normal == 0.0:
+        return t
+    # relative to the normal at the centre
+    t += math.lgamma(0.5 * (DF + d)) - math.lgamma(0.5 * DF) - 0.5 * d * math.log(0.5 * DF)
+    top = max(t, -0.5 * q)
+    return top + math.log(normal * math.exp(-0.5 * q - top) + (1.0 - normal) * math.exp(t - top))
 
 
 def mode_and_spread(target: Target, state: State, start: Array, unit: Array) -> tuple[Array, Array]:
