@@ -17,7 +17,7 @@ from bayou.errors import DataError, FormulaError
 from bayou.families import Family
 from bayou.formula import Formula, parse
 from bayou.priors import Priors
-from bayou.priors.codes import EXPONENTIAL, HALF_NORMAL, HALF_T, UNIFORM
+from bayou.priors.codes import EXPONENTIAL, HALF_NORMAL, HALF_T, NORMAL, STUDENT_T, UNIFORM
 
 if TYPE_CHECKING:
     from bayou.fitting import Fit
@@ -56,7 +56,27 @@ class Working:
         code, (a, b, _) = self.codes[i], self.parameters[i]
         if code == UNIFORM:
             return float(0.5 * (a + b)) if not a < 0.0 < b else 0.0
-        return float(b) if code in (HALF_NORMAL, HALF_T, EXPONENTIAL) and b > 0.0 else 1e-3
+        if code not in (HALF_NORMAL, HALF_T, EXPONENTIAL):
+            return 0.0
+        column = self.X[:, self.X.shape[1] - len(self.codes) + i]
+        return min(self.scale(i), 1.0 / max(float(np.abs(column).max()), 1e-300))
+
+    def scale(self, i: int) -> float:
+        """Return how wide the i-th awkward prior is, infinity if it is flat."""
+        code, (a, b, c) = self.codes[i], self.parameters[i]
+        if code == UNIFORM:
+            return float(0.5 * (b - a))
+        if code == EXPONENTIAL:
+            return float(1.0 / a)
+        return float({NORMAL: b, STUDENT_T: c, HALF_NORMAL: a, HALF_T: b}.get(int(code), np.inf))
+
+    @property
+    def curvature(self) -> Array:
+        """About what each awkward prior adds to the diagonal of a precision, (P,); zero for the Gaussian ones."""
+        out = np.zeros(self.X.shape[1])
+        for i in range(len(self.codes)):
+            out[len(out) - len(self.codes) + i] = self.scale(i) ** -2
+        return out
 
     @property
     def shift_direction(self) -> Array:

@@ -15,7 +15,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -195,8 +195,8 @@ class ChainEngine(Engine):
         messages = [*plan.messages]
         if any(record.ended for record in records):
             messages.append(
-                f"A chain stopped after {done} of {self.draws} draws: a covariance matrix lost its definiteness. "
-                "The draws before are kept; a proper or tighter prior on the group sds prevents this."
+                f"A chain stopped after {done} of {self.draws} draws: {_lost(plan)} prevents this. "
+                "The draws before are kept."
             )
         if failures:
             messages.append(
@@ -255,8 +255,7 @@ class ChainEngine(Engine):
             began = time.perf_counter()
             if chain.advance(size, 1, plan.shape(size, False)) < size:
                 raise Unsupported(
-                    f"The sampler failed at warm-up scan {scan + 1} of chain {number + 1}: a covariance matrix lost "
-                    "its definiteness. A proper or tighter prior on the group sds prevents this."
+                    f"The sampler failed at warm-up scan {scan + 1} of chain {number + 1}: {_lost(plan)} prevents this."
                 )
             batch = _next_batch(batch, time.perf_counter() - began, 100_000)
             record.scan = scan + size
@@ -302,12 +301,19 @@ def _next_batch(batch: int, seconds: float, most: int) -> int:
     return int(max(1, min(most, 2 * batch, wanted)))
 
 
+def _lost(plan: Plan) -> str:
+    """Say what went wrong when a chain cannot go on, and the remedy."""
+    on = "group sds" if plan.coefficients else "fixed effects, or fewer columns that nearly repeat each other,"
+    return f"a covariance matrix lost its definiteness; a proper or tighter prior on the {on}"
+
+
 @contextmanager
 def _quietly() -> Iterator[None]:
     """One thread for linear algebra, and a word on the screen, once, if kernels must be compiled."""
 
     def say() -> None:
-        print("bayou: compiling (once per machine) ...", file=sys.stderr, flush=True)
+        with suppress(AttributeError, OSError, ValueError):  # no standard error, or a closed one
+            print("bayou: compiling (once per machine) ...", file=sys.stderr, flush=True)
 
     with announce_compilation(say), threadpool_limits(1, user_api="blas"):
         yield

@@ -158,6 +158,7 @@ def gaussian_target(model: Model, sums: Sufficient) -> Target:
         cells=sums.cells,
         arrow=sums.pattern,
         border=sums.border,
+        ridged=sums.border._replace(precision=sums.border.precision + np.diag(model.working.curvature)),
         blocks=blocks,
         levels=np.array([len(groupings[g].levels) for g in sums.order], dtype=np.int64),
         sizes=np.array([groupings[g].Z.shape[1] for g in sums.order], dtype=np.int64),

@@ -18,7 +18,7 @@ from bayou.engines.glmm.carrier import Fitting, new_carrier
 from bayou.engines.glmm.nested import lineages
 from bayou.engines.glmm.regression import Rows, Scratch
 from bayou.engines.glmm.state import APPROXIMATION, CARRIED, State, Target, is_gaussian
-from bayou.engines.starts import starting_factors, starting_scale
+from bayou.engines.starts import no_start, starting_effects, starting_factors, starting_scale
 from bayou.engines.tuning import next_boundary
 from bayou.errors import DataError, Unsupported
 from bayou.families.rows import LANES
@@ -168,6 +168,7 @@ def glmm_target(model: Model, walk_tuned: bool = True) -> tuple[tuple[int, ...],
         dispersion_parameters=np.asarray(model.bound.dispersion_parameters, dtype=np.float64),
         dispersion_known=model.family.dispersion is None or model.dispersion_known,
         walk_tuned=walk_tuned,
+        curvature=working.curvature,
         beta_codes=working.codes,
         beta_parameters=working.parameters,
         moves=moves,
@@ -187,15 +188,15 @@ class MetropolisChain:
         self.adapting = True
         scale = 0.5 if isinstance(engine.scale, str) else float(engine.scale)
         self.state = new_state(model, target, scale, float(np.exp(0.5 * rng.standard_normal())))
-        known = len(target.beta_codes)
-        for i in range(known):
-            self.state.beta[len(self.state.beta) - known + i] = model.working.inside(i)
         self.packed = packed(target), packed(self.state)
         self.fitting = Fitting(target, self.state.carrier)
-        if not self._climb():
-            raise Unsupported(
-                "The log likelihood is not finite at the starting point: check the offset and the scale of the columns."
-            )
+        for beta in starting_effects(model, rng):
+            self.state.beta[:] = beta
+            self.state.b[:] = 0.0
+            if self._climb():
+                break
+        else:
+            raise Unsupported(no_start(model))
 
     def _climb(self) -> bool:
         """Find the mode of the fixed effects without groups, then go near that of all coefficients, covariances held.

@@ -7,12 +7,19 @@ import time
 from typing import Any
 
 
+def _on_a_terminal() -> bool:
+    try:
+        return sys.stderr.isatty()
+    except (AttributeError, ValueError):  # no standard error at all, or a closed one
+        return False
+
+
 class Bar:
     """A progress bar of rich, or nothing without a terminal; it appears after half a second."""
 
     def __init__(self, total: int, wanted: bool | None) -> None:
         self.total = total
-        self.wanted = sys.stderr.isatty() if wanted is None else wanted
+        self.wanted = _on_a_terminal() if wanted is None else wanted
         self.started = time.perf_counter()
         self.bar: Any = None
         self.task: Any = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,9 +10,13 @@ import numpy as np
 from bayou._types import Array
 from bayou.effects.iid import INVERSE_WISHART, STANDARD_DEVIATIONS, BlockTable
 from bayou.priors.codes import OF_PRECISION, OF_VARIANCE, UNIFORM
+from bayou.priors.table import prior_log_density
 
 if TYPE_CHECKING:
     from bayou.model import Model
+
+
+TRIES = 100  # random starting points, after which a model is given up
 
 
 def response_scale(model: Model) -> float:
@@ -57,3 +62,76 @@ def starting_scale(model: Model, spread: float) -> Array:
     value = spread * response_scale(model)
     value = inside(value, int(model.bound.dispersion_code), np.asarray(model.bound.dispersion_parameters))
     return np.full(levels, value)
+
+
+def starting_effects(model: Model, rng: np.random.Generator) -> Iterator[Array]:
+    """Yield starting points for the working fixed effects, the best first.
+
+    The first is the weighted regression of the link of the response, moved a little off the edges: without it a
+    Newton step from zero to counts of 1e12 is longer than any that can be shortened. Then zero, then draws on
+    ever smaller scales.
+    """
+    P = model.working.X.shape[1]
+    if P == 0:
+        yield np.zeros(0)
+        return
+    zero = _supported(model, np.zeros(P))
+    with np.errstate(all="ignore"):
+        fitted = _supported(model, _regression(model))
+    if np.isfinite(fitted).all():
+        yield fitted
+    yield zero
+    size = np.abs(model.working.X).max(axis=0)
+    for attempt in range(TRIES):
+        shift = rng.standard_normal(P) * 10.0 ** (-attempt / 10.0) / np.where(size > 0.0, size, 1.0)
+        yield _supported(model, zero + shift)
+
+
+def _regression(model: Model) -> Array:
+    """Return the first step of iterated weighted least squares, with the prior."""
+    design, working = model.design, model.working
+    y, family = design.y, model.family
+    typical = float(np.mean(np.abs(y))) or 1.0
+    if family.name in ("bernoulli", "binomial"):
+        mean = (y + 0.5) / (design.trials + 1.0)
+        weight = design.trials * mean * (1.0 - mean)
+    elif family.link.name == "identity":
+        mean, weight = y, np.ones(len(y))
+    else:
+        mean = np.maximum(y, 0.1 * min(typical, 1.0) if family.name != "gaussian" else 0.1 * typical)
+        weight = {"poisson": mean, "gamma": np.ones(len(y))}.get(family.name, mean / (1.0 + mean))
+    weight = weight * design.weights
+    weight = weight / weight.max()
+    X, eta = working.X, family.link(mean) - design.offset
+    H = X.T @ (weight[:, None] * X) + 1e-10 * np.diag((X * X).sum(axis=0))
+    precision = working.precision + np.diag(working.curvature)
+    prior = precision @ working.mean
+    fitted: Array = np.linalg.solve(H + 1e-6 * precision, X.T @ (weight * eta) + 1e-6 * prior)
+    return fitted
+
+
+def _supported(model: Model, beta: Array) -> Array:
+    """Move coefficients with bounded priors into their support."""
+    working = model.working
+    known = len(working.codes)
+    for i in range(known):
+        at = len(beta) - known + i
+        a, b, c = (float(v) for v in working.parameters[i])
+        value = prior_log_density(int(working.codes[i]), a, b, c, float(beta[at]))
+        if not value > -np.inf:
+            beta[at] = working.inside(i)
+    return beta
+
+
+def no_start(model: Model) -> str:
+    """Say why no starting point has a finite log likelihood: the row and the term of the largest predictor."""
+    design = model.design
+    effect = np.abs(model.working.X * _supported(model, np.zeros(model.working.X.shape[1])))
+    terms = {"the offset": np.abs(design.offset)}
+    terms |= {f"column {name}": effect[:, k] for k, name in enumerate(design.coefficients[: effect.shape[1]])}
+    name = max(terms, key=lambda term: float(terms[term].max()))
+    row = int(terms[name].argmax())
+    return (
+        f"The log likelihood is not finite at any of {TRIES + 2} starting points: {name} alone makes the linear "
+        f"predictor {terms[name][row]:.3g} in row {row + 1}. Bring it to a smaller scale, or give a wider prior."
+    )

@@ -34,8 +34,8 @@ def log_prior_fixed(border: Border, codes: Integers, parameters: Array, beta: Ar
 
 
 @kernel(inner=True)
-def _equations(rows: Rows, border: Border, beta: Array, scratch: Scratch, H: Array, g: Array) -> bool:
-    """H <- factor of X'WX + precision, g <- X'gradient + linear − precision beta, a block of rows at a time."""
+def _equations(rows: Rows, border: Border, prior: Array, beta: Array, scratch: Scratch, H: Array, g: Array) -> bool:
+    """H <- factor of X'WX + precision + diag(prior), g <- X'gradient + linear − precision beta, block by block."""
     n, P = rows.offset.shape[0], border.linear.shape[0]
     for i in range(P):
         g[i] = border.linear[i]
@@ -43,6 +43,7 @@ def _equations(rows: Rows, border: Border, beta: Array, scratch: Scratch, H: Arr
             g[i] -= border.precision[i, k] * beta[k]
         for k in range(i + 1):
             H[i, k] = border.precision[i, k]
+        H[i, i] += prior[i]
     for a in range(0, n, LANES):
         m = min(LANES, n - a)
         add_normal_equations(
@@ -66,7 +67,7 @@ def move_fixed(target: Target, state: State, length: float, rng: np.random.Gener
     there = scratch.eta
     old = row_terms(rows.code, y, trials, w, eta, dispersion, gradient, curvature, scratch.work)
     state.total[0] = old
-    if not _equations(rows, border, beta, scratch, H, g):
+    if not _equations(rows, border, target.curvature, beta, scratch, H, g):
         return False
     solve_lower(H, g, P)
     ratio = 0.0
@@ -98,7 +99,7 @@ def move_fixed(target: Target, state: State, length: float, rng: np.random.Gener
         if not ratio > 0.0:
             return False
     else:
-        if not _equations(rows, border, new, scratch, H, g):
+        if not _equations(rows, border, target.curvature, new, scratch, H, g):
             return False
         solve_lower(H, g, P)
         if not -rng.standard_exponential() < ratio + reverse_density(H, g, step, 0, P, diagonal):

@@ -42,6 +42,7 @@ class Target(NamedTuple):
     dispersion_parameters: Array
     dispersion_known: bool
     walk_tuned: bool
+    curvature: Array  # (P,) about what priors of fixed effects that are not Gaussian add to the precision
     beta_codes: Integers
     beta_parameters: Array
     moves: Centring

@@ -30,22 +30,26 @@ def draw_coefficients_of_any_prior(target: Target, state: State, rng: np.random.
     for _ in range(2):
         for i in range(known):
             t = h[i]
+            own = target.border.precision.shape[0] - known + i
+            m = P[i, i] - target.ridged.precision[own, own] + target.border.precision[own, own]
             for k in range(known):
                 if k != i:
                     t -= P[i, k] * state.rest[first + k]
             x = state.rest[first + i]
             state.rest[first + i] = _slice_coefficient(
-                x, t, P[i, i], target.beta_codes[i], target.beta_parameters[i], rng
+                x, t, m, P[i, i], target.beta_codes[i], target.beta_parameters[i], rng
             )
     return known
 
 
 @kernel(inner=True)
-def _slice_coefficient(x: float, h: float, m: float, code: int, parameters: Array, rng: np.random.Generator) -> float:
-    """Slice update of x with density exp(h x − m x²/2) p(x)."""
+def _slice_coefficient(
+    x: float, h: float, m: float, precision: float, code: int, parameters: Array, rng: np.random.Generator
+) -> float:
+    """Slice update of x with density exp(h x − m x²/2) p(x), which has about this precision."""
     a, b, c = parameters[0], parameters[1], parameters[2]
     level = h * x - 0.5 * m * x * x + prior_log_density(code, a, b, c, x) - rng.standard_exponential()
-    width = 3.0 / math.sqrt(m)
+    width = 3.0 / math.sqrt(precision)
     low = x - width * rng.random()
     high = low + width
     for _ in range(30):
@@ -162,7 +166,8 @@ def draw_fixed(target: Target, state: State, w: float, skip_covered: bool, rng: 
         for c in range(r + 1):
             k = int(use[c])
             L[r, c] = w * arrow.D[at + i, at + k] + border.precision[i, k]
-    cholesky(L, L, n)
+    if not cholesky(L, L, n):
+        return
     solve_lower(L, v, n)
     for r in range(n):
         v[r] += rng.standard_normal()

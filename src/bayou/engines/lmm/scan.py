@@ -62,7 +62,7 @@ def run_scans(
             return i // thin
         w = likelihood_weight(target, state)
         if location == JOINT:
-            ok, _, _ = factorise(target.arrow, target.border, w, state.Q, state.factor)
+            ok, _, _ = factorise(target.arrow, target.ridged, w, state.Q, state.factor)
             if not ok:
                 return i // thin
             known = draw_coefficients_of_any_prior(target, state, rng)

@@ -22,6 +22,7 @@ class Target(NamedTuple):
     cells: Cells
     arrow: Arrow
     border: Border
+    ridged: Border  # with a ridge for the fixed effects whose priors are not Gaussian, so that all is definite
     blocks: BlockTable
     levels: Integers  # (K,) levels of each factor, eliminated one first
     sizes: Integers  # (K,) coefficients of each factor
