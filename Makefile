@@ -5,13 +5,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 
-.PHONY: demo test slow bench lint docs help
+.PHONY: demo test slow bench rivals lint docs help
 
 help:
 	@echo "make demo    fit the clinic trial and the tumour model, print them, draw the pictures into demo/"
 	@echo "make test    run the tests (a few minutes)"
 	@echo "make slow    run the tests that take long: calibration, long chains"
-	@echo "make bench   time bayou against its rivals"
+	@echo "make bench   time bayou beside those of its rivals that are there (hours; BAYOU_BENCH_MINUTES limits each)"
+	@echo "make rivals  install the rivals, each into an environment of its own under .rivals/"
 	@echo "make lint    ruff and mypy"
 	@echo "make docs    write the reference pages to site/"
 
@@ -27,6 +28,9 @@ slow: $(VENV)/.with-dev
 
 bench: $(VENV)/.with-dev
 	@$(BIN)/python -m benchmarks
+
+rivals: $(VENV)/.with-dev
+	@$(BIN)/python -m benchmarks.environments
 
 lint: $(VENV)/.with-dev
 	@$(BIN)/ruff check src tests benchmarks

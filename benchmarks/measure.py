@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,6 +17,9 @@ import numpy as np
 from bayou._types import Array
 from bayou.posterior.convergence import effective_size, r_hat
 from benchmarks.problems import Problem
+
+CONVERGED = 1.05
+"""The largest R-hat with which a figure counts as a rival's; beyond, the table shows it and no ratio uses it."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,12 @@ class Outcome:
         Passes through all parameters, over all chains.
     threads
         How many the call used.
-    compiling
-        Seconds of building or compiling, not in ``wall``.
+    compiling, importing
+        Seconds of building or compiling and of imports, not in ``wall``.
+    peak
+        The largest resident memory of its process in GB; nan where that is not known.
+    note
+        What else has to be known of it: divergences, say.
     """
 
     draws: dict[str, Array]
@@ -43,6 +50,9 @@ class Outcome:
     scans: int
     threads: int = 1
     compiling: float = 0.0
+    importing: float = 0.0
+    peak: float = np.nan
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,9 +68,12 @@ class Figure:
     best: float = np.nan
     processor: float = np.nan
     compiling: float = 0.0
+    importing: float = 0.0
+    peak: float = np.nan
     effective: float = np.nan
     worst: str = ""
     r_hat: float = np.nan
+    note: str = ""
     means: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
@@ -73,9 +86,19 @@ class Figure:
         return self.rate / self.threads
 
     @property
+    def rate_processor(self) -> float:
+        """Effective draws per second of the processor: what another program on the machine does not change."""
+        return self.effective / self.processor
+
+    @property
     def scan(self) -> float:
         """Seconds a scan of the median call."""
         return self.wall / self.scans
+
+    @property
+    def converged(self) -> bool:
+        """Whether the draws can be counted at all: those of chains that disagree are worth nothing."""
+        return self.missing is None and self.r_hat < CONVERGED
 
 
 def timed(call: Callable[[], object]) -> tuple[float, float]:
@@ -98,10 +121,12 @@ def worth(problem: Problem, draws: dict[str, Array]) -> tuple[float, str, float]
 
 def repeated(problem: Problem, program: str, call: Callable[[int], Outcome], repeats: int) -> Figure:
     """Call a program with the seeds 1, 2, …; times and effective draws are medians."""
-    outcomes, worths = [], []
-    for seed in range(1, repeats + 1):
-        outcomes.append(call(seed))
-        worths.append(worth(problem, outcomes[-1].draws))
+    return summed(problem, program, [call(seed) for seed in range(1, repeats + 1)])
+
+
+def summed(problem: Problem, program: str, outcomes: Sequence[Outcome]) -> Figure:
+    """Return the line of several calls of one program."""
+    worths = [worth(problem, outcome.draws) for outcome in outcomes]
     last = outcomes[-1]
     return Figure(
         problem=problem.name,
@@ -112,9 +137,12 @@ def repeated(problem: Problem, program: str, call: Callable[[int], Outcome], rep
         best=min(o.wall for o in outcomes),
         processor=statistics.median(o.processor for o in outcomes),
         compiling=max(o.compiling for o in outcomes),
+        importing=max(o.importing for o in outcomes),
+        peak=max(o.peak for o in outcomes),
         effective=statistics.median(size for size, _, _ in worths),
         worst=min(worths)[1],
         r_hat=max(r for _, _, r in worths),
+        note=last.note,
         means={name: (float(x.mean()), float(x.std())) for name, x in last.draws.items()},
     )
 

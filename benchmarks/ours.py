@@ -1,13 +1,21 @@
-"""bayou itself, with the settings that each problem is measured with."""
+"""bayou itself, with the settings that each problem is measured with, in a process of its own as the rivals."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import bayou
 from benchmarks.measure import Outcome, timed
-from benchmarks.problems import Problem
+from benchmarks.outside import watch
+from benchmarks.problems import PROBLEMS, Problem
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,29 @@ class Contestant:
         scans = result.chains * (result.info["warmup"] + draws * result.info["thin"])
         return Outcome({name: matrix[k] for k, name in enumerate(result.rows)}, wall, processor, scans)
 
+    def outside(self, problem: Problem, repeats: int, *, share: float = 1.0) -> list[Outcome]:
+        """Fit with the seeds 1 to ``repeats`` in a fresh process on one core, so that its memory can be told."""
+        number = [c.name for c in OURS[problem.name]].index(self.name)
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            asked = [problem.name, str(number), str(repeats), repr(share), str(folder)]
+            watched = watch([sys.executable, "-m", "benchmarks.ours", *asked], Path(__file__).parents[1])
+            outcomes = [_read(folder / f"{seed}.npz") for seed in range(1, repeats + 1)]
+        return [replace(outcome, peak=watched.peak) for outcome in outcomes]
+
+
+def _write(file: Path, outcome: Outcome, compiling: float) -> None:
+    figures = [outcome.wall, outcome.processor, outcome.scans, compiling]
+    names, draws = list(outcome.draws), np.stack(list(outcome.draws.values()))
+    np.savez(file, names=np.array(names), draws=draws, figures=np.array(figures))
+
+
+def _read(file: Path) -> Outcome:
+    with np.load(file) as held:
+        draws = dict(zip(held["names"].tolist(), held["draws"], strict=True))
+        wall, processor, scans, compiling = held["figures"].tolist()
+    return Outcome(draws, wall, processor, int(scans), compiling=compiling)
+
 
 WALK = Contestant(
     "bayou, random walk", "metropolis",
@@ -42,17 +73,43 @@ GIBBS = Contestant("bayou, Gibbs", "gibbs", {"chains": 4, "draws": 50_000})
 METROPOLIS = Contestant("bayou, default proposal", "metropolis", {"chains": 4, "draws": 5_000})
 
 
-def _fewer(contestant: Contestant, draws: int) -> Contestant:
-    return Contestant(contestant.name, contestant.engine, contestant.settings | {"draws": draws})
-
+# bayou's own default length: with less the warm-up would be most of the call
+USUAL = Contestant("bayou, default proposal", "metropolis", {"chains": 4, "draws": 2_000})
+# two chains: the rate is that of four
+LARGE = Contestant("bayou, default proposal", "metropolis", {"chains": 2, "draws": 2_000})
+LARGE_GIBBS = Contestant("bayou, Gibbs", "gibbs", {"chains": 2, "draws": 2_000})
 
 # the first of each problem is what the rivals are held against
 OURS: dict[str, tuple[Contestant, ...]] = {
     "tumor": (METROPOLIS, WALK),
     "sleepstudy": (GIBBS,),
     "cbpp": (METROPOLIS,),
-    "grouseticks": (_fewer(METROPOLIS, 2_000),),
-    "VerbAgg": (_fewer(METROPOLIS, 500),),
-    "InstEval": (_fewer(GIBBS, 250),),
-    "counts": (_fewer(METROPOLIS, 250),),
+    "seeds": (METROPOLIS,),
+    "epil": (METROPOLIS,),
+    "salamander": (METROPOLIS,),
+    "grouseticks": (USUAL,),
+    "VerbAgg": (USUAL,),
+    "InstEval": (LARGE_GIBBS,),
+    "counts": (LARGE,),
 }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Fit as `Contestant.outside` asks; the first call reads the kernels from the disk, or compiles them."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ours")
+    parser.add_argument("problem")
+    parser.add_argument("number", type=int)
+    parser.add_argument("repeats", type=int)
+    parser.add_argument("share", type=float)
+    parser.add_argument("folder", type=Path)
+    given = parser.parse_args(arguments)
+    problem = PROBLEMS[given.problem]
+    contestant = OURS[given.problem][given.number]
+    first = contestant.run(problem, 0, share=0.0).wall
+    for seed in range(1, given.repeats + 1):
+        _write(given.folder / f"{seed}.npz", contestant.run(problem, seed, share=given.share), first)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 
 from benchmarks.measure import Figure, distance
+from benchmarks.promises import best, ours
 
 HEADINGS = (
-    "program", "scans", "wall s", "CPU s", "compiling s", "µs a scan", "least ESS", "of", "R-hat", "ESS/s a thread",
-    "times slower", "means off",
+    "program", "scans", "wall s", "CPU s", "compiling s", "peak GB", "least ESS", "of", "R-hat", "ESS/s",
+    "ESS/CPU s", "times slower", "means off", "",
 )  # fmt: skip
 
 
@@ -37,23 +38,53 @@ def number(value: float) -> str:
 def comparison(figures: Sequence[Figure]) -> str:
     """Return the table of one problem; the first line is what the others are held against.
 
-    "times slower" compares effective draws per second of one thread; "means off" is the largest difference
+    "times slower" compares effective draws per second of the processor; "means off" is the largest difference
     of a posterior mean from the first line's, in posterior sds.
     """
     first = figures[0]
-    rows = []
+    rows: list[tuple[str, ...]] = []
+    missing: list[str] = []
     for figure in figures:
         if figure.missing is not None:
+            short = "not installed" if "not installed" in figure.missing else "stopped, see below"
+            rows.append((figure.program, *["–"] * (len(HEADINGS) - 2), short))
+            missing.append(f"- {figure.program}: {figure.missing}")
             continue
-        slower = first.rate_a_thread / figure.rate_a_thread
+        slower = first.rate_processor / figure.rate_processor
+        notes = [figure.note] if figure.note else []
+        notes += ["not converged"] if not figure.converged else []
         rows.append((
             figure.program, f"{figure.scans:,}", number(figure.wall), number(figure.processor),
-            number(figure.compiling), number(figure.scan * 1e6), number(figure.effective), figure.worst,
-            f"{figure.r_hat:.3f}", number(figure.rate_a_thread), number(slower), f"{distance(first, figure):.2f}",
+            number(figure.compiling), number(figure.peak), number(figure.effective), figure.worst,
+            f"{figure.r_hat:.3f}", number(figure.rate_a_thread), number(figure.rate_processor), number(slower),
+            f"{distance(first, figure):.2f}", "; ".join(notes),
         ))  # fmt: skip
-    text = markdown(HEADINGS, rows, left=(0, 7)) if rows else ""
-    missing = [f"Missing: {figure.program}: {figure.missing}" for figure in figures if figure.missing is not None]
+    text = markdown(HEADINGS, rows, left=(0, 7, len(HEADINGS) - 1))
     return "\n".join([text, "", *missing]).strip()
+
+
+def summary(contests: Sequence[Sequence[Figure]]) -> str:
+    """Return one line a problem, effective draws per second of the processor; bayou's is its first figure's.
+
+    In brackets stands what is not counted, since its chains disagree.
+    """
+    programs = list(dict.fromkeys(f.program for figures in contests for f in figures if not ours(f)))
+    rows = []
+    for figures in contests:
+        by = {figure.program: figure for figure in figures}
+        first, rival = figures[0], best(figures)
+        cells = []
+        for program in programs:
+            figure = by.get(program)
+            if figure is None or figure.missing is not None:
+                absent = figure is None or "not installed" in (figure.missing or "")
+                cells.append("–" if absent else "stopped")
+            else:
+                rate = number(figure.rate_processor)
+                cells.append(rate if figure.converged else f"({rate})")
+        times = number(first.rate_processor / rival.rate_processor) if rival is not None else "–"
+        rows.append((first.problem, number(first.rate_processor), *cells, times))
+    return markdown(("ESS/CPU s", "bayou", *programs, "times the best"), rows, left=(0,))
 
 
 def targets(lines: Sequence[tuple[str, float, float, str]]) -> str:
@@ -61,5 +92,6 @@ def targets(lines: Sequence[tuple[str, float, float, str]]) -> str:
     rows = []
     for what, measured, target, bound in lines:
         met = measured >= target if bound == "least" else measured <= target
-        rows.append((what, number(measured), f"at {bound} {number(target)}", "met" if met else "MISSED"))
+        verdict = "reached" if met else "NOT REACHED"
+        rows.append((what, number(measured), f"at {bound} {number(target)}", verdict if measured == measured else "–"))
     return markdown(("target", "measured", "promised", ""), rows, left=(0, 3))

@@ -5,13 +5,27 @@
 - ``available()``: None, or a sentence that says what is missing,
 - ``run(problem, scans, seed)``: one call, as an `Outcome`; ``scans`` is None for its usual length.
 
-A rival may also have ``REPEATS`` (1 by default).
+What the rivals run in their own environments, be it Python or R, is in the folder ``programs``; a rival raises
+`benchmarks.outside.Stopped` when its program fails or passes a limit.
 """
 
 from __future__ import annotations
 
 from types import ModuleType
 
-from benchmarks.rivals import bambi_nutpie, bambi_pymc, hoff_numpy, jags, slides_r
+from benchmarks.rivals import (
+    bambi_nutpie,
+    bambi_pymc,
+    brms,
+    hoff_numpy,
+    jags,
+    mcmcglmm,
+    mcmcpack,
+    numpyro,
+    rstanarm,
+    slides_r,
+)
 
-RIVALS: tuple[ModuleType, ...] = (slides_r, hoff_numpy, jags, bambi_nutpie, bambi_pymc)
+RIVALS: tuple[ModuleType, ...] = (
+    slides_r, hoff_numpy, jags, mcmcpack, mcmcglmm, rstanarm, brms, bambi_nutpie, bambi_pymc, numpyro,
+)  # fmt: skip

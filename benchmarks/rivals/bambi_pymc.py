@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
+from benchmarks.environments import python, python_missing
 from benchmarks.measure import Outcome
+from benchmarks.outside import PROGRAMS, ask
 from benchmarks.problems import Problem
-from benchmarks.rivals.bambi_nutpie import FORMULAS, sampled
+from benchmarks.rivals.nuts import length
 
 NAME = "bambi, PyMC"
-PROBLEMS = tuple(FORMULAS)
+# the large ones take it hours
+PROBLEMS = ("sleepstudy", "cbpp", "seeds", "epil", "salamander", "grouseticks", "VerbAgg")
+ENVIRONMENT = "bambi-pymc"
 
 
 def available() -> str | None:
-    return "bambi is not installed (pip install bambi)." if find_spec("bambi") is None else None
+    return python_missing(ENVIRONMENT)
 
 
 def run(problem: Problem, scans: int | None, seed: int) -> Outcome:
-    return sampled(problem, scans, seed, "pymc")
+    command = [str(python(ENVIRONMENT)), str(PROGRAMS / "bambi_fit.py"), "pymc"]
+    return ask(command, problem, length(problem, scans), seed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from bayou._types import Array
 from benchmarks.measure import Outcome
+from benchmarks.outside import watch
 from benchmarks.problems import Problem
 
 NAME = "slides' loop in R"
@@ -33,12 +33,10 @@ def run(problem: Problem, scans: int | None, seed: int) -> Outcome:
         np.savetxt(folder / "columns.csv", columns, delimiter=",", fmt="%.17g")
         program = Path(__file__).with_name("slides.R")
         command = ["Rscript", "--vanilla", str(program), str(folder), str(scans), str(THIN), str(seed)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(f"Rscript failed: {done.stderr.strip()}")
+        watched = watch(command, folder)
         theta = np.loadtxt(folder / "theta.csv", delimiter=",", ndmin=2)
         wall, processor = np.loadtxt(folder / "seconds.csv", delimiter=",")
-    return Outcome(named(theta), float(wall), float(processor), scans)
+    return Outcome(named(theta), float(wall), float(processor), scans, peak=watched.peak)
 
 
 def tabulated(problem: Problem) -> tuple[Array, Array]:
