@@ -35,6 +35,76 @@ def test_numbers_agree_with_arviz(shape: tuple[int, int], rho: float) -> None:
     np.testing.assert_allclose(effective_size(x, "tail"), tail, rtol=1e-8)
 
 
+SHAPES = [(4, 1000), (8, 250), (2, 37), (3, 4), (4, 5), (2, 7)]
+AWKWARD = {
+    "antithetic": lambda x, rng: autoregressive(x.shape, -0.95, rng),
+    "of two values": lambda x, rng: (x > 0.5) * 1.0,
+    "of two values, one of them rare": lambda x, rng: (x > 2.0) * 1.0,
+    "of three values": lambda x, rng: np.clip(np.round(x), -1.0, 1.0),
+    "mostly tied": lambda x, rng: np.where(x < 0.8, 0.0, x),
+    "one chain constant": lambda x, rng: np.concatenate([np.full_like(x[:1], x[0, 0]), x[1:]]),
+    "half a chain constant": lambda x, rng: np.where(np.arange(x[0].size) < x[0].size // 2, x[:, :1], x),
+    "all but one equal": lambda x, rng: (np.arange(x.size) == 0).reshape(x.shape) * 1.0,
+    "all equal": lambda x, rng: np.full_like(x, 2.5),
+    "Cauchy": lambda x, rng: rng.standard_cauchy(x.shape),
+    "tiny": lambda x, rng: 1e-12 * x,
+    "far from zero": lambda x, rng: 1e8 + x,
+    "drifting": lambda x, rng: x + np.linspace(0.0, 3.0, x.shape[1]),
+}
+
+
+def agrees_with_arviz(x: np.ndarray) -> None:
+    """R-hat and all effective sizes, to 1e-8."""
+    from arviz_stats.base import array_stats
+
+    with np.errstate(all="ignore"):
+        wanted = array_stats.rhat(x), array_stats.ess(x), array_stats.ess(x, method="mean")
+        tail = array_stats.ess(x, method="tail", prob=(0.05, 0.95))
+    found = r_hat(x), effective_size(x), effective_size(x, "mean")
+    for one, two in zip((*found, effective_size(x, "tail")), (*wanted, tail), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-8)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("kind", AWKWARD)
+def test_awkward_draws_agree_with_arviz(kind: str, shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(5)
+    agrees_with_arviz(np.stack([AWKWARD[kind](rng.normal(size=shape), rng) for _ in range(3)]))
+
+
+def test_two_hundred_random_arrays_agree_with_arviz() -> None:
+    """Shapes, dependence, scales, ties and outliers at random."""
+    rng = np.random.default_rng(6)
+    for _ in range(200):
+        shape = int(rng.integers(2, 6)), int(rng.integers(4, 300))
+        x = autoregressive((2, *shape), float(rng.uniform(-0.99, 0.999)), rng)
+        x = x * 10.0 ** rng.uniform(-8, 8) + rng.normal() * 10.0 ** rng.uniform(-8, 2)
+        if rng.random() < 0.3:
+            x = np.round(x / x.std(), int(rng.integers(0, 3)))
+        if rng.random() < 0.3:
+            x[:, rng.integers(shape[0])] += x.std() * rng.exponential()
+        if rng.random() < 0.2:
+            x = np.exp(np.clip(3.0 * x / x.std(), -50.0, 50.0))
+        agrees_with_arviz(x)
+
+
+# folded about their median, all of these draws are equal
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_draws_equal_when_folded_agree_with_arviz(shape: tuple[int, int]) -> None:
+    agrees_with_arviz(np.resize([1.0, -1.0], (1, *shape)))
+
+
+def test_chains_stuck_at_two_values_do_not_agree() -> None:
+    x = np.repeat([[0.0], [1.0]], 100, axis=1)[None]
+    assert r_hat(x)[0] > 1e6
+
+
+def test_draws_that_are_no_numbers_have_no_r_hat() -> None:
+    x = np.random.default_rng(7).normal(size=(1, 4, 100))
+    x[0, 1, 3] = np.nan
+    assert np.isnan([r_hat(x)[0], effective_size(x)[0], effective_size(x, "mean")[0], effective_size(x, "tail")[0]]).all()
+
+
 def test_too_few_draws_and_constants_have_no_r_hat() -> None:
     assert np.isnan(r_hat(np.zeros((1, 4, 3)))).all()
     assert np.isnan(effective_size(np.zeros((1, 4, 3)))).all()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bayou._types import Array
-from bayou.posterior.convergence import effective_size, r_hat
+from bayou.posterior.convergence import agreement_bar, effective_size, r_hat, tail_shape
 
 if TYPE_CHECKING:
     from bayou.posterior import Posterior
@@ -21,6 +21,8 @@ EFFECT_R_HAT_BAR = 1.05  # wider for group coefficients: the worst of hundreds i
 EFFECTS_LOOKED_AT = 200
 STUCK = 0.02
 NEAR_ZERO = 0.05
+FALSE_ALARMS = 0.01  # of all rows of a run together
+HEAVY = 0.7  # Pareto shape from which a mean cannot be estimated from draws (Vehtari et al. 2024)
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ def judge(posterior: Posterior, numbers: Diagnostics) -> Verdict:
     failures = [
         *_not_finite(posterior),
         *_convergence(posterior, numbers),
+        *_heavy_tails(posterior, numbers),
         *_stuck(posterior),
         *_divergences(posterior),
     ]
@@ -141,6 +144,10 @@ def _convergence(posterior: Posterior, numbers: Diagnostics) -> list[str]:
         return [f"Only {posterior.size} draws a chain: too few to judge; ask for draws=1000 or more."]
     apart = np.flatnonzero(numbers.r_hat > R_HAT_BAR)
     if apart.size:
+        # at 400 effective draws an R-hat of 1.01 is as likely as not where nothing is wrong
+        doubtful = posterior.matrix()[apart]
+        apart = apart[~(numbers.r_hat[apart] <= agreement_bar(doubtful, FALSE_ALARMS / len(numbers.names)))]
+    if apart.size:
         worst = apart[np.argsort(-numbers.r_hat[apart])]
         sentences.append(
             f"The chains do not agree yet: R-hat is {numbers.r_hat[worst[0]]:.3f} for "
@@ -158,6 +165,21 @@ def _convergence(posterior: Posterior, numbers: Diagnostics) -> list[str]:
             f"Ask for draws={factor * posterior.size}."
         )
     return sentences + (_effects_apart(posterior) if not sentences else [])
+
+
+def _heavy_tails(posterior: Posterior, numbers: Diagnostics) -> list[str]:
+    """Name the rows whose mean and sd are those of a few draws: ranks, and all made of them, do not see it."""
+    if posterior.size < 4:
+        return []
+    shapes = tail_shape(posterior.matrix())
+    heavy = np.flatnonzero(shapes > HEAVY)
+    if not heavy.size:
+        return []
+    worst = heavy[np.argsort(-shapes[heavy])]
+    return [
+        f"The tails of {_listed([numbers.names[k] for k in worst])} are so heavy (Pareto k = {shapes[worst[0]]:.2f}) "
+        "that the mean and sd of the draws say nothing; use the median and the interval, or firmer priors."
+    ]
 
 
 def _effects_apart(posterior: Posterior) -> list[str]:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import fft
-from scipy.special import ndtri
+from scipy.special import chdtri, ndtri
 
 from bayou._types import Array
 
-__all__ = ["effective_size", "r_hat"]
+__all__ = ["effective_size", "r_hat", "tail_shape", "agreement_bar"]
 
 
 def _split(x: Array) -> Array:
@@ -79,9 +79,11 @@ def r_hat(draws: Array) -> Array:
         return np.full(draws.shape[0], np.nan)
     halves = _split(draws)
     median = np.median(halves, axis=(-2, -1), keepdims=True)
-    return np.maximum(
+    # draws of two values are all equal when folded: that says nothing, and must not hide what the others say
+    larger = np.fmax(
         _potential_scale(_normal_scores(halves)), _potential_scale(_normal_scores(np.abs(halves - median)))
     )
+    return np.where(np.isnan(draws).any(axis=(-2, -1)), np.nan, larger)
 
 
 def effective_size(draws: Array, kind: str = "bulk") -> Array:
@@ -107,12 +109,12 @@ def effective_size(draws: Array, kind: str = "bulk") -> Array:
         return np.full(draws.shape[0], np.nan)
     if kind == "mean":
         return np.array([_chain_size(x) for x in _split(draws)])
+    missing = np.isnan(draws).any(axis=(-2, -1))
     if kind == "bulk":
-        return np.array([_chain_size(x) for x in _normal_scores(_split(draws))])
+        return np.where(missing, np.nan, np.array([_chain_size(x) for x in _normal_scores(_split(draws))]))
     cuts = np.quantile(draws.reshape(draws.shape[0], -1), (0.05, 0.95), axis=-1)
     below = [_split((draws <= cut[:, None, None]).astype(np.float64)) for cut in cuts]
     sizes = np.array([[_chain_size(x) for x in side] for side in below]).reshape(2, -1)
-    missing = np.isnan(draws).any(axis=(-2, -1))
     return np.where(missing, np.nan, sizes.min(axis=0))
 
 
@@ -140,3 +142,50 @@ def _chain_size(x: Array) -> float:
     tail = even[last] if even[last] > 0.0 or pairs[last] >= 0.0 else 0.0
     time = -1.0 + 2.0 * np.minimum.accumulate(pairs[:last]).sum() + tail
     return float(x.size / max(time, 1.0 / np.log10(x.size)))
+
+
+def agreement_bar(draws: Array, false_alarms: float) -> Array:
+    """R-hat that chains which agree stay below but with this probability, given how well each one mixes by itself.
+
+    Split in m halves of n effective draws in all, R-hat² is about 1 + (m / n) chi²(m − 1) / (m − 1); n is summed over
+    the chains, each looked at alone, so that chains which disagree do not excuse it.
+    """
+    m = 2 * draws.shape[1]
+    alone = [draws[:, c : c + 1] for c in range(draws.shape[1])]
+    n = np.fmin(
+        np.sum([effective_size(x, "bulk") for x in alone], axis=0),
+        np.sum([effective_size(x, "tail") for x in alone], axis=0),
+    )
+    return np.asarray(np.sqrt(1.0 + m / n * chdtri(m - 1.0, 0.5 * false_alarms) / (m - 1.0)))
+
+
+def tail_shape(draws: Array) -> Array:
+    """Shape k of a generalised Pareto distribution of the heavier tail: no mean from k = 1, no variance from 1/2.
+
+    References
+    ----------
+    Zhang & Stephens (2009), Technometrics 51(3), 316-325; Vehtari, Simpson, Gelman, Yao & Gabry (2024), JMLR 25.
+    """
+    flat = np.sort(draws.reshape(draws.shape[0], -1), axis=-1)
+    size = flat.shape[1]
+    count = int(min(0.2 * size, 3.0 * np.sqrt(size)))
+    if count < 5:
+        return np.full(draws.shape[0], np.nan)
+    upper = flat[:, -count:] - flat[:, -count - 1, None]
+    lower = (flat[:, count, None] - flat[:, :count])[:, ::-1]
+    return np.array([np.fmax(_pareto_shape(a), _pareto_shape(b)) for a, b in zip(upper, lower, strict=True)])
+
+
+def _pareto_shape(excess: Array) -> float:
+    """Posterior mean of k from ascending excesses over a threshold, NaN where they are tied or not finite."""
+    n = len(excess)
+    quartile = excess[int(n / 4 + 0.5) - 1]
+    if not (quartile > 0.0 and np.isfinite(excess[-1])):
+        return np.nan
+    m = 30 + int(np.sqrt(n))
+    theta = 1.0 / excess[-1] + (1.0 - np.sqrt(m / (np.arange(1, m + 1) - 0.5))) / (3.0 * quartile)
+    k = np.log1p(-theta[:, None] * excess).mean(axis=1)
+    height = n * (np.log(-theta / k) - k - 1.0)
+    weight = 1.0 / np.exp(height - height[:, None]).sum(axis=1)
+    k = np.log1p(-(weight @ theta / weight.sum()) * excess).mean()
+    return float((n * k + 5.0) / (n + 10.0))

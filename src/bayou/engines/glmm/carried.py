@@ -32,6 +32,7 @@ from bayou.families.rows import row_derivatives, row_values
 from bayou.jit import kernel, window
 from bayou.linalg.small import inverse_from_factor, solve_lower, solve_lower_transposed
 
+LOCAL = 0.15  # share of shorter steps, of any length: they free a chain from a tail that the approximation lacks
 GOAL = 0.5  # acceptance rate aimed at; steps over the whole posterior may be accepted more often
 
 
@@ -172,6 +173,9 @@ def move_carried(target: Target, state: State, adapting: bool, rng: np.random.Ge
         d = carrier.first[f + 1] - first
         spread = carrier.spread[f]
         phi = 0.5 * math.pi / (1.0 + math.exp(-carrier.angle[f]))
+        local = rng.random() < LOCAL
+        if local:
+            phi *= rng.random() ** 2
         at = _coordinates(target, state, f, d, t)
         ratio = -_density(target, f, t, carrier.L, Q, state.work)
         for i in range(d):
@@ -198,12 +202,14 @@ def move_carried(target: Target, state: State, adapting: bool, rng: np.random.Ge
                 state.total[0] = log_likelihood(target, state, state.eta)
             ratio += _carry(target, state, f, row_dispersion_of(target, state), at < d)
             ok = -rng.standard_exponential() < ratio
-        carrier.tally[f, 0] += 1.0
-        if adapting:
+        if not local:
+            carrier.tally[f, 0] += 1.0
+        if adapting and not local:
             carrier.angle[f] += 2.0 * ((1.0 if ok else 0.0) - GOAL) / (1.0 + carrier.tally[f, 0]) ** 0.6
         if not ok:
             continue
-        carrier.tally[f, 1] += 1.0
+        if not local:
+            carrier.tally[f, 1] += 1.0
         for i in range(P):
             if at < d:
                 state.beta[i] = t[at + i]

@@ -16,6 +16,8 @@ from bayou.linalg.schur import Border
 from bayou.linalg.small import cholesky_in_place, solve_lower, solve_lower_transposed
 from bayou.priors.table import prior_log_density
 
+WALK = 0.1  # share of random-walk steps
+
 
 @kernel(inner=True)
 def log_prior_fixed(border: Border, codes: Integers, parameters: Array, beta: Array) -> float:
@@ -56,6 +58,9 @@ def _equations(rows: Rows, border: Border, prior: Array, beta: Array, scratch: S
 def move_fixed(target: Target, state: State, length: float, rng: np.random.Generator) -> bool:
     """One Laplace proposal for all fixed effects given the rest. Returns whether it was accepted.
 
+    A few steps are those of a random walk, shaped by the curvature at both ends: far in a tail, where the curvature
+    is small, a Newton step leads beyond the other side and is never accepted.
+
     A positive ``length`` takes that part of the Newton step if it goes uphill, as in `laplace_levels`.
     """
     rows, border, codes, parameters = target.rows, target.border, target.beta_codes, target.beta_parameters
@@ -71,6 +76,7 @@ def move_fixed(target: Target, state: State, length: float, rng: np.random.Gener
         return False
     solve_lower(H, g, P)
     ratio = 0.0
+    walking, scale = False, 1.0
     if length > 0.0:
         gain = 0.0
         for i in range(P):
@@ -79,11 +85,13 @@ def move_fixed(target: Target, state: State, length: float, rng: np.random.Gener
         if gain < SETTLED:
             return True
     else:
+        walking = rng.random() < WALK
+        scale = rng.random() if walking else 1.0
         for i in range(P):
             z = rng.standard_normal()
             ratio += 0.5 * z * z
             diagonal[i] = H[i, i]
-            step[i] = g[i] + z
+            step[i] = scale * z if walking else g[i] + z
     solve_lower_transposed(H, step, P)
     for i in range(P):
         new[i] = beta[i] + step[i]
@@ -101,7 +109,13 @@ def move_fixed(target: Target, state: State, length: float, rng: np.random.Gener
     else:
         if not _equations(rows, border, target.curvature, new, scratch, H, g):
             return False
-        solve_lower(H, g, P)
+        if walking:
+            # of the step back, in units of its own length
+            for i in range(P):
+                g[i] = 0.0
+                step[i] /= scale
+        else:
+            solve_lower(H, g, P)
         if not -rng.standard_exponential() < ratio + reverse_density(H, g, step, 0, P, diagonal):
             return False
     for i in range(P):

@@ -15,6 +15,7 @@ from bayou.engines.glmm.state import State, Target, forget, log_likelihood
 from bayou.jit import kernel, window
 from bayou.linalg.small import cholesky, invert_lower, product_with_transpose
 
+CARRIED_TURNS = 4  # the same where hyperparameters move with every group carried along
 TURNS = 6  # scalings of a block in a scan: five of one coefficient, four each of two, …, at least one each
 BEST_ONE = 0.44  # acceptance rate aimed at (Roberts & Rosenthal 2001)
 
@@ -73,9 +74,8 @@ def move_whitened(target: Target, state: State, adapting: bool, rng: np.random.G
         f, s, p = blocks.grouping[r], blocks.start[r], blocks.size[r]
         L = state.L[r]
         before = log_prior(blocks, r, L, inverse)
-        # where hyperparameters move with every group carried along, one turn is enough
         carried = state.carrier.ready[f] == 1 and state.carrier.angle[f] > 0.0
-        for turn in range(p if carried else p * max(1, TURNS - p)):
+        for turn in range(p * max(1, CARRIED_TURNS - p) if carried else p * max(1, TURNS - p)):
             c = turn % p
             move = math.exp(state.tune[r, c]) * rng.standard_normal()
             factor = math.exp(move)
