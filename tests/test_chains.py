@@ -44,7 +44,7 @@ def assert_equal(one, other):
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_same_seed_same_draws_for_any_number_of_threads(model, name):
     one = draws_of(model, SAMPLERS[name], cores=1)
-    for cores in (1, 2, 4):
+    for cores in (1, 2, 8):
         assert_equal(one, draws_of(model, SAMPLERS[name], cores=cores))
     other = draws_of(model, SAMPLERS[name], seed=2)
     assert all((one[k] != other[k]).any() for k in one)
@@ -208,6 +208,39 @@ def test_a_signal_in_a_process(name):
     assert float(seconds) < 2.0  # one second on an idle machine
     assert message[0] == "Interrupted:"
     assert "sampling" not in done.stderr  # no progress bar without a terminal
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_twenty_five_signals_each_return_what_is_drawn_within_a_second(name):
+    script = """
+        import os, random, signal, threading, time
+        import numpy as np, bayou
+        rng = np.random.default_rng(1)
+        g = np.repeat(np.arange(2000), 10)
+        data = {"y": rng.poisson(1.0 + g % 3), "x": rng.normal(size=len(g)), "g": g}
+        model = bayou.Model("y ~ x + (x | g)", data, family="poisson")
+        settings = dict(engine="metropolis", chains=2, warmup=20, keep_effects=False)
+        bayou.fit(model, draws=5, seed=1, **settings)
+        moments = random.Random(1)
+        struck = [0.0]
+        def strike(wait):
+            time.sleep(wait)
+            struck[0] = time.perf_counter()
+            os.kill(os.getpid(), signal.NAME)
+        for k in range(25):
+            threading.Thread(target=strike, args=(moments.uniform(0.6, 1.6),), daemon=True).start()
+            result = bayou.fit(model, draws=3_000_000, seed=k, **settings).result
+            print(time.perf_counter() - struck[0], result.size, result.info["messages"][0].split()[0])
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script.replace("NAME", name))], capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert len(lines) == 25
+    assert all(0 < int(size) < 3_000_000 and said == "Interrupted:" for _, size, said in lines)
+    assert max(float(seconds) for seconds, _, _ in lines) < 1.0
 
 
 def test_a_run_that_would_not_fit_is_refused_before_it_starts(model):
