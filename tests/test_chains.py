@@ -244,7 +244,7 @@ def test_twenty_five_signals_each_return_what_is_drawn_within_a_second(name):
 
 
 def test_a_run_that_would_not_fit_is_refused_before_it_starts(model):
-    with pytest.raises(ResourceError, match=r"3 chains of .* would take [\d,.]+ GB of memory and .* free.*draws="):
+    with pytest.raises(ResourceError, match=r"3 chains of .* would take [\d,.]+ GB of memory and .* free.*store=.*draws="):
         draws_of(model, SAMPLERS["laplace"], draws=10**13)
 
 

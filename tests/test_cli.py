@@ -36,11 +36,11 @@ def folder(tmp_path_factory) -> Path:
 def test_help_names_every_command_and_an_example():
     done = invoke("--help")
     assert done.exit_code == 0
-    for word in ("fit", "predict", "demo", "datasets", "warmup", "Example"):
+    for word in ("fit", "resume", "predict", "demo", "datasets", "warmup", "Example"):
         assert word in done.stdout
 
 
-@pytest.mark.parametrize("command", ["fit", "predict", "demo", "datasets", "warmup"])
+@pytest.mark.parametrize("command", ["fit", "resume", "predict", "demo", "datasets", "warmup"])
 def test_every_command_has_help_in_sentences(command):
     done = invoke(command, "--help")
     assert done.exit_code == 0 and "Usage" in done.stdout and "Parameters" not in done.stdout
@@ -82,6 +82,25 @@ def test_fit_prints_the_fit_and_writes_everything(folder):
 def test_fit_gives_the_draws_of_the_same_call_from_python(folder):
     made = bayou.fit(CLINIC, folder / "clinic.csv", family="binomial", seed=3, draws=300)
     pd.testing.assert_frame_equal(made.draws(), bayou.load(folder / "out" / "fit.nc").draws())
+
+
+def test_a_stored_run_is_gone_on_with(folder, tmp_path):
+    settings = ("--family", "binomial", "--seed", 3, "--draws", 100, "--store", tmp_path / "run")
+    done = invoke("fit", CLINIC, folder / "clinic.csv", *settings)
+    assert done.exit_code == 0, done.output
+    state = tmp_path / "run" / "chain-2" / "state.bayou"
+    state.unlink()  # as if the second chain had never begun to write
+    again = invoke("resume", tmp_path / "run", "--out", tmp_path / "out")
+    assert again.exit_code == 0, again.output
+    estimates = [line for line in done.stdout.splitlines() if "seconds" not in line and " s" not in line]
+    assert [line for line in again.stdout.splitlines() if line in estimates] == estimates
+    assert (tmp_path / "out" / "fit.nc").exists()
+    path = next((tmp_path / "run" / "chain-1").glob("draws-*"))
+    path.write_bytes(path.read_bytes()[:-5])
+    refused = invoke("resume", tmp_path / "run")
+    assert refused.exit_code == 2
+    assert "damaged" in refused.stderr and "salvage" in refused.stderr
+    assert invoke("resume", tmp_path / "none").exit_code == 2
 
 
 def test_predict_sets_the_predictions_beside_the_rows(folder, tmp_path):

@@ -344,6 +344,8 @@ def test_a_folder_that_is_taken(stored, model, tmp_path):
         bayou.fit(model, engine=SAMPLERS["blocked"], seed=1, store=tmp_path / "no" / "such")
     with pytest.raises(FileError, match="holds no run"):
         bayou.resume(full)
+    with pytest.raises(FileError, match=r"folder of a stored run: bayou\.resume"):
+        bayou.load(folder)
     with pytest.raises(DataError, match="store=3: give the name of a folder"):
         bayou.fit(model, engine=SAMPLERS["blocked"], seed=1, store=3)
 

@@ -1,4 +1,4 @@
-"""The command line: bayou fit, predict, demo, datasets, warmup."""
+"""The command line: bayou fit, resume, predict, demo, datasets, warmup."""
 
 from __future__ import annotations
 
@@ -44,6 +44,10 @@ app = typer.Typer(
 )
 
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same draws.")]
+Along = Annotated[str | None, typer.Option("--x", help="Column along which to draw predictions.")]
+Out = Annotated[
+    Path | None, typer.Option(help="Folder for fit.nc, summary.csv and pictures; without it nothing is kept.")
+]
 Guard = Annotated[bool, typer.Option(help="Put ' before cells that a spreadsheet would take for formulas.")]
 
 
@@ -79,11 +83,11 @@ def fit(
     weights: Annotated[str | None, typer.Option(help="Column of prior weights.")] = None,
     sigma_by: Annotated[str | None, typer.Option(help="Column with one residual sd per level.")] = None,
     missing: Annotated[str, typer.Option(help="Rows with missing values: error or drop.")] = "error",
-    x: Annotated[str | None, typer.Option("--x", help="Column along which to draw predictions.")] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder for fit.nc, summary.csv and pictures; without it nothing is kept."),
+    store: Annotated[
+        Path | None, typer.Option(help="Folder to stream the draws to; `bayou resume` goes on with what is there.")
     ] = None,
+    x: Along = None,
+    out: Out = None,
     guard: Guard = True,
 ) -> None:
     """Fit a model to a file and print what was found.
@@ -92,7 +96,7 @@ def fit(
     """
     from bayou import engines
 
-    given = {"draws": draws, "warmup": warmup, "chains": chains, "thin": thin, "cores": cores}
+    given = {"draws": draws, "warmup": warmup, "chains": chains, "thin": thin, "cores": cores, "store": store}
     chosen = engines.get(engine, **{name: value for name, value in given.items() if value is not None})
     model = bayou.Model(formula, data, family, weights=weights, sigma_by=sigma_by, missing=missing)
     # after what bad input stops, and before the sampling, whose result must have a place
@@ -105,6 +109,27 @@ def fit(
         if fresh and folder is not None:
             folder.rmdir()
         raise
+    _keep(made, folder, x, guard)
+
+
+@app.command()
+def resume(
+    store: Annotated[Path, typer.Argument(help="The folder that was given to `bayou fit --store`.")],
+    cores: Annotated[int | None, typer.Option(min=1, help="Threads; they do not change the draws.")] = None,
+    damaged: Annotated[
+        bool, typer.Option("--salvage", help="Do not go on: return the draws that can be read.")
+    ] = False,
+    x: Along = None,
+    out: Out = None,
+    guard: Guard = True,
+) -> None:
+    """Go on with a run that was killed or interrupted, to the draws that it would have made."""
+    made = bayou.salvage(store) if damaged else bayou.resume(store, cores=cores)
+    _keep(made, folder_for(out) if out is not None else None, x, guard)
+
+
+def _keep(made: bayou.Fit, folder: Path | None, x: str | None, guard: bool) -> None:
+    """Print a fit, and write it with its summary and pictures if there is a folder."""
     typer.echo(str(made))
     if folder is None:
         return

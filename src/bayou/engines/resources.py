@@ -64,7 +64,8 @@ def check_memory(needed: int, draws: int, chains: int, effects: int) -> None:
     less = "keep_effects=False, " if effects > needed // 2 else ""
     raise ResourceError(
         f"{chains} chains of {draws:,} draws would take {_in_words(needed)} of memory and {_in_words(available)} "
-        f"are free. Keep fewer draws: {less}thin=10 with a tenth of the draws, or draws={draws // 10:,}."
+        f"are free. Stream them to a folder, store='run-1', or keep fewer: {less}thin=10 with a tenth of the draws, or "
+        f"draws={draws // 10:,}."
     )
 
 

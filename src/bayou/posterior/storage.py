@@ -156,6 +156,8 @@ def load(path: str | os.PathLike[str], functions: Mapping[str, Callable[..., Any
     import h5netcdf
 
     source = _path(path)
+    if (source / "run.bayou").exists():
+        raise FileError(f"{source} is the folder of a stored run: bayou.resume goes on with it or returns it.")
     if not source.is_file():
         raise FileError(f"There is no file {source}.")
     try:
