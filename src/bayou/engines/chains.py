@@ -236,7 +236,8 @@ class ChainEngine(Engine):
 
     def _memory(self, plan: Plan) -> tuple[int, int, int, int]:
         """Return the bytes of all draws while they are put together, draws, chains, and the bytes of the effects."""
-        effects = 8 * plan.coefficients * len(kept_effects(self.draws, self._keeps_effects(plan)))
+        q = plan.coefficients
+        effects = 8 * q * len(kept_effects(self.draws, self._keeps_effects(plan), q))
         # the kernels' coordinates and the names of the contract, for a moment both
         needed = 2 * self.chains * (self.draws * plan.shape(1, False).nbytes + effects)
         return needed, self.draws, self.chains, 2 * self.chains * effects

@@ -9,12 +9,13 @@ import numpy as np
 from bayou._types import Array, Integers, Mask
 from bayou.engines.draws import Chain, Draws, Plan
 
-SUBSET = 200  # draws of b kept for prediction when not all are
+SUBSET, SUBSET_BYTES, FEWEST = 200, 64 * 2**20, 50  # draws of b kept for prediction when not all are, and their size
 
 
-def kept_effects(draws: int, keep: bool) -> Integers:
+def kept_effects(draws: int, keep: bool, coefficients: int) -> Integers:
     """Return the numbers of the draws whose group coefficients are kept: all, or evenly spaced ones."""
-    every = 1 if keep else max(1, draws // SUBSET)
+    some = max(FEWEST, min(SUBSET, SUBSET_BYTES // (8 * max(coefficients, 1))))
+    every = 1 if keep else max(1, draws // some)
     return np.arange(every - 1, draws, every)
 
 
@@ -37,7 +38,7 @@ class Record:
         self.first = 0  # number of the first draw in the buffer
         self.made = 0  # draws kept so far
         self.scan = 0  # scans of the warm-up that are done
-        self.index = kept_effects(draws, keep)
+        self.index = kept_effects(draws, keep, q)
         self.subset: list[Array] = []  # rows of b for `index`, if not all are kept
         self.count = 0
         self.mean = np.zeros(0 if keep else q)
