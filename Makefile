@@ -5,11 +5,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 
-.PHONY: demo test slow bench rivals lint docs help
+.PHONY: demo test oldest slow bench rivals lint docs help
 
 help:
 	@echo "make demo    fit the clinic trial and the tumour model, print them, draw the pictures into demo/"
 	@echo "make test    run the tests (a few minutes)"
+	@echo "make oldest  the same with the oldest versions of everything that bayou needs"
 	@echo "make slow    run the tests that take long: calibration, long chains"
 	@echo "make bench   time bayou beside those of its rivals that are there (hours; BAYOU_BENCH_MINUTES limits each)"
 	@echo "make rivals  install the rivals, each into an environment of its own under .rivals/"
@@ -22,6 +23,13 @@ demo: $(VENV)/.with-bayou
 
 test: $(VENV)/.with-dev
 	@$(BIN)/python -m pytest -m "not slow"
+
+# A second environment with the oldest versions that pyproject.toml allows.
+oldest:
+	@$(MAKE) --no-print-directory VENV=.venv-oldest .venv-oldest/bin/python
+	@.venv-oldest/bin/python tests/oldest.py > .venv-oldest/constraints.txt
+	@.venv-oldest/bin/python -m pip -qq --disable-pip-version-check --no-input install --constraint .venv-oldest/constraints.txt --editable ".[dev]"
+	@.venv-oldest/bin/python -m pytest -m "not slow" -W ignore::DeprecationWarning -W ignore::FutureWarning
 
 slow: $(VENV)/.with-dev
 	@$(BIN)/python -m pytest -m slow

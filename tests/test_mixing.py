@@ -1,94 +1,90 @@
 """Hard posteriors: the default settings still give effective draws, at least a twentieth of all, and no false alarm."""
 
+import sys
+from pathlib import Path
+
+import matplotlib.image
 import numpy as np
-import pandas as pd
 import pytest
 
 import bayou
 
-SHARE = 0.05
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the benchmarks are not installed
+
+from benchmarks import mixing
+from benchmarks.mixing import POSTERIORS, SHARE, measured
+
+SIMULATED = (
+    "no_variance", "less_than_no_variance", "dyestuff2", "counts_without_variance", "two_rows_a_group",
+    "correlation_of_one", "correlation_of_minus_one", "correlation_of_one_in_counts",
+    "correlation_of_minus_one_in_counts", "a_million_each", "a_billion_each", "ten_billion_each", "a_trillion_each",
+    "groups_of_zeros", "groups_of_no_counts", "mostly_no_counts", "crossed_ratings",
+)  # fmt: skip
+REAL = ("ticks_on_grouse", "VerbAgg", "salamander")
+FEWER = {"draws": 500, "warmup": 500}  # a scan of 70,000 rows or more takes long
 
 
-def groups(number, rows):
-    return np.repeat(np.arange(number), rows)
-
-
-def no_variance(rng):
-    return "y ~ 1 + (1 | g)", {"y": rng.normal(size=40), "g": groups(8, 5)}, "gaussian"
-
-
-def less_than_no_variance(rng):
-    """Group means closer together than chance allows, as in Box and Tiao's simulated dyestuff."""
-    g = groups(6, 5)
-    y = 60.0 * rng.normal(size=30)
-    for j in range(6):
-        y[g == j] += 1500.0 - y[g == j].mean()
-    return "y ~ 1 + (1 | g)", {"y": y, "g": g}, "gaussian"
-
-
-def counts_without_variance(rng):
-    return "y ~ 1 + (1 | g)", {"y": rng.poisson(3.0, 40), "g": groups(8, 5)}, "poisson"
-
-
-def two_rows_a_group(rng):
-    g, x = groups(1000, 2), rng.normal(size=2000)
-    p = 1.0 / (1.0 + np.exp(-0.3 - 0.5 * x - rng.normal(size=1000)[g]))
-    return "y ~ x + (1 | g)", {"y": (rng.random(2000) < p).astype(int), "x": x, "g": g}, "bernoulli"
-
-
-def correlation_of_one(rng):
-    g, x, b = groups(30, 8), rng.normal(size=240), rng.normal(size=30)
-    return "y ~ x + (x | g)", {"y": b[g] + x * (0.5 + 0.7 * b[g]) + 0.5 * rng.normal(size=240), "x": x, "g": g}, "gaussian"
-
-
-def correlation_of_one_in_counts(rng):
-    g, x, b = groups(30, 8), rng.normal(size=240), rng.normal(size=30)
-    mu = np.exp(0.5 + 0.5 * b[g] + x * (0.2 + 0.3 * b[g]))
-    return "y ~ x + (x | g)", {"y": rng.poisson(mu), "x": x, "g": g}, "poisson"
-
-
-def a_million_each(rng):
-    g = groups(20, 5)
-    return "y ~ 1 + (1 | g)", {"y": rng.poisson(1e6 * np.exp(0.3 * rng.normal(size=20))[g]), "g": g}, "poisson"
-
-
-def groups_of_zeros(rng):
-    g = groups(20, 5)
-    y = rng.binomial(1, 0.15, 100)
-    y[g < 8] = 0
-    return "y ~ 1 + (1 | g)", {"y": y, "g": g}, "bernoulli"
-
-
-def ticks_on_grouse(shared):
-    data = pd.read_csv(shared / "data" / "grouseticks.csv")
-    return "TICKS ~ YEAR + scale(HEIGHT) + (1 | BROOD) + (1 | INDEX) + (1 | LOCATION)", data, "poisson"
-
-
-def verbal_aggression(shared):
-    data = pd.read_csv(shared / "data" / "VerbAgg.csv")
-    return "r2 ~ Anger + Gender + btype + situ + (1 | id) + (1 | item)", data, "bernoulli"
-
-
-SIMULATED = [
-    no_variance, less_than_no_variance, counts_without_variance, two_rows_a_group, correlation_of_one,
-    correlation_of_one_in_counts, a_million_each, groups_of_zeros,
-]  # fmt: skip
-
-
-def check(formula, data, family):
-    fit = bayou.fit(formula, data, family=family, seed=1)
-    summary = fit.summary()
-    draws = fit.result.chains * 2000
-    worst = summary["ess_bulk"].idxmin()
-    assert summary["ess_bulk"].min() >= SHARE * draws, f"{worst}: {summary['ess_bulk'].min():.0f} of {draws}"
+def check(name, **settings):
+    fit, figure = measured(POSTERIORS[name], **settings)
+    assert figure.effective >= SHARE * figure.draws, f"{figure.worst}: {figure.effective:.0f} of {figure.draws}"
     assert fit.verdict.ok, str(fit.verdict)
 
 
-@pytest.mark.parametrize("problem", SIMULATED, ids=lambda f: f.__name__)
-def test_simulated(problem):
-    check(*problem(np.random.default_rng(3)))
+@pytest.mark.parametrize("name", SIMULATED)
+def test_simulated(name):
+    check(name)
 
 
-@pytest.mark.parametrize("problem", [ticks_on_grouse, verbal_aggression], ids=lambda f: f.__name__)
-def test_real(problem, shared):
-    check(*problem(shared))
+@pytest.mark.parametrize("name", REAL)
+def test_real(name, shared):
+    check(name)
+
+
+@pytest.mark.slow
+def test_a_trillion_each_from_many_starting_points():
+    """Every chain finds counts that are far from zero: each of 24, not most."""
+    for name in ("ten_billion_each", "a_trillion_each"):
+        for seed in range(2, 8):
+            check(name, seed=seed)
+
+
+@pytest.mark.slow
+def test_students_lecturers_and_departments(shared):
+    check("InstEval", **FEWER)
+
+
+@pytest.mark.slow
+def test_ten_thousand_groups_of_counts():
+    check("counts", **FEWER)
+
+
+@pytest.mark.parametrize(
+    "name", ["no_variance", "correlation_of_one_in_counts", "groups_of_no_counts", "a_trillion_each"]
+)
+def test_the_verdict_says_what_a_short_run_lacks(name):
+    fit, _ = measured(POSTERIORS[name], draws=60, warmup=60)
+    summary = fit.summary()
+    sizes = np.fmin(summary["ess_bulk"], summary["ess_tail"])
+    assert sizes.min() < 400 and not fit.verdict.ok
+    assert f"{sizes.min():.0f} for {sizes.idxmin()}" in " ".join(fit.verdict.failures)
+
+
+def test_a_chain_elsewhere_is_called_out():
+    """What counts of 1e12 once did: three chains agree, one never came."""
+    fit, _ = measured(POSTERIORS["a_million_each"], draws=500)
+    fit.result.draws["beta"][3] += 3.0  # some twenty of its sds
+    again = bayou.Fit(fit.result)
+    assert not again.verdict.ok
+    assert "The chains do not agree" in again.verdict.line and "beta[Intercept]" in again.verdict.line
+
+
+def test_the_command_writes_a_table_and_a_picture_each(tmp_path, capsys):
+    assert mixing.main(["--out", str(tmp_path), "--only", "no_variance", "--only", "a_million_each"]) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert [cell.strip() for cell in table[0].strip("|").split("|")] == list(mixing.HEADINGS)
+    for line, name in zip(table[2:], ("no_variance", "a_million_each"), strict=True):
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        assert cells[0] == name and cells[1] == "8,000" and cells[6] == "ok"
+        assert float(cells[3].rstrip("%")) > 5.0
+        picture = matplotlib.image.imread(tmp_path / f"{name}.png")
+        assert picture.shape[0] > 400 and picture.std() > 0.05

@@ -100,7 +100,8 @@ def test_proposals_fitted_in_the_warm_up_are_in_use(rng: np.random.Generator) ->
     before = carrier.centre.copy()
     chain.run(1000)
     assert carrier.ready.all() and not chain.chain.adapting
-    assert carrier.tally[0, 0] == 1000 and carrier.tally[0, 1] > 20
+    assert 800 < carrier.tally[0, 0] < 900  # the others were shorter steps
+    assert carrier.tally[0, 1] > 20
     np.testing.assert_array_equal(carrier.centre, before)
     assert Successive(build("slopes"), Gibbs(), rng).chain.frozen
 

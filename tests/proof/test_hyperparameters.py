@@ -114,6 +114,7 @@ def check_carried(model: Model, states: int, rng: np.random.Generator) -> None:
     """t = (covariance, fixed effects) -> t', with R_j'(b_j − m_j) of every group held, m_j and R_j those of t and t'."""
     working, p = model.working, model.design.groupings[0].Z.shape[1]
     grouping, P = model.design.groupings[0], len(model.bound.beta_mean)
+    names, gaussian = list(model.design.coefficients), P - len(working.codes)
     decided = 0
     while decided < states:
         desk = RowDesk(model, rng)
@@ -141,7 +142,13 @@ def check_carried(model: Model, states: int, rng: np.random.Generator) -> None:
             L = np.zeros((p, p))
             jacobian = factor_from_coordinates(value, 0, p, L)
             L = np.tril(L)
-            at = replace(here, beta=working.to_printed @ value[d - P :], Sigma=[L @ L.T], b=[anchor])
+            # each group's own line is held while the fixed effects leave the centre
+            off = working.to_printed @ (value - centre)[d - P :]
+            held = [
+                off[names.index(c)] if c in names and model.working_position(names.index(c)) < gaussian else 0.0
+                for c in grouping.coefficients
+            ]
+            at = replace(here, beta=working.to_printed @ value[d - P :], Sigma=[L @ L.T], b=[anchor - held])
             sides.append((jacobian, at))
         if not np.isfinite(sides[1][0]):
             continue
@@ -151,7 +158,7 @@ def check_carried(model: Model, states: int, rng: np.random.Generator) -> None:
             m, R = [], []
             for _, at in sides:
                 Q = np.linalg.inv(at.Sigma[0])
-                mode, H = newton(desk.model, at, grouping.Z[rows], rows, Q, np.zeros(p), anchor[j])
+                mode, H = newton(desk.model, at, grouping.Z[rows], rows, Q, np.zeros(p), at.b[0][j])
                 m.append(mode)
                 R.append(np.linalg.cholesky(H))
             b[j] = m[1] + np.linalg.solve(R[1].T, R[0].T @ (here.b[0][j] - m[0]))

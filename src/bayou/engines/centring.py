@@ -30,6 +30,7 @@ class Centring(NamedTuple):
     first: Integers  # (K + 1,) entries of each factor
     coefficient: Integers  # (E,) k
     direction: Array  # (E, P) what d does to the working fixed effects
+    reading: Array  # (E, P) the printed fixed effect that a working one amounts to
     at: Integers  # (E,) where u begins
     u: Array
     moments: Array  # (E, E) Σ_j u_ej u_e'j within a factor
@@ -58,7 +59,7 @@ def centring(model: Model, order: tuple[int, ...]) -> Centring:
     P = working.X.shape[1]
     inverse = np.linalg.inv(working.to_printed) if P else np.zeros((0, 0))
     gaussian = P - len(working.codes)
-    first, coefficient, direction, u = [0], [], [], []
+    first, coefficient, direction, reading, u = [0], [], [], [], []
     covered = np.zeros(P, dtype=np.int64)
     for grouping in groupings:
         J = len(grouping.levels)
@@ -74,6 +75,7 @@ def centring(model: Model, order: tuple[int, ...]) -> Centring:
                 if values is not None:
                     coefficient.append(k)
                     direction.append(moved)
+                    reading.append(working.to_printed[c])
                     u.append(values)
                     covered[model.working_position(c)] = 1
                     break
@@ -95,6 +97,7 @@ def centring(model: Model, order: tuple[int, ...]) -> Centring:
         first=np.array(first, dtype=np.int64),
         coefficient=np.array(coefficient, dtype=np.int64),
         direction=np.ascontiguousarray(directions),
+        reading=np.array(reading).reshape(E, P),
         at=at,
         u=np.concatenate(u) if u else np.zeros(0),
         moments=moments,

@@ -203,9 +203,9 @@ class MetropolisChain:
 
         Newton steps are taken where they go uphill, long or short. False if the log likelihood is not finite.
         """
-        return self._to_mode(groups=False, fixed=True) and self._to_mode(groups=True, fixed=True)
+        return self._to_mode(groups=False) and self._to_mode(groups=True)
 
-    def _to_mode(self, groups: bool, fixed: bool) -> bool:
+    def _to_mode(self, groups: bool) -> bool:
         none, factors = np.empty((0, 0)), np.empty((0, 0, 0, 0))
         coefficients = self.state.beta, self.state.b
         everything = 1 + (int(self.target.rows.levels.sum()) if groups else 0)
@@ -213,9 +213,7 @@ class MetropolisChain:
             before = np.concatenate(coefficients)
             length, done = 1.0, 0
             while length > SHORTEST and done < everything:
-                done = scan.run_scans(
-                    *self.packed, groups, not fixed, False, 1, length, none, none, factors, none, self.rng
-                )
+                done = scan.run_scans(*self.packed, groups, True, False, 1, length, none, none, factors, none, self.rng)
                 if done < 0:
                     return False
                 length *= 0.25
@@ -238,17 +236,15 @@ class MetropolisChain:
             self.state.tries[:] = 0.0
 
     def _anchor(self) -> None:
-        """Set the anchors to the modes of the groups at the centre of the approximation."""
-        state = self.state
-        before = snapshot_of(state, CARRIED)
-        beta, factors = self.fitting.centre()
-        if beta is not None:
-            state.beta[:] = beta
-        state.L[...] = np.where(factors == 0.0, state.L, factors)
-        if not self._to_mode(groups=True, fixed=False):
-            state.carrier.ready[:] = 0
-        state.carrier.anchor[:] = state.b
-        restore_into(state, before)
+        """Set the anchors to the means of the coefficients since the last time.
+
+        Not to their modes: a group of zeros has its mode at the edge of what the data allow, where the curvature
+        says nothing of how far down it reaches.
+        """
+        carrier = self.state.carrier
+        carrier.anchor[:] = carrier.sum / carrier.scans[0]
+        carrier.sum[:] = 0.0
+        carrier.scans[0] = 0
 
     def advance(self, draws: int, thin: int, out: Draws) -> int:
         """Run draws x thin scans."""

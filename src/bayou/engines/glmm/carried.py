@@ -1,7 +1,8 @@
 """Hyperparameters proposed from an approximation to their posterior, every group carried along.
 
 At hyperparameters t (the covariance of a factor and, where it is the only one, the fixed effects) the coefficients
-of group j are about N(m_j(t), H_j(t)⁻¹): one Newton step from a fixed anchor a_j. The move holds
+of group j are about N(m_j(t), H_j(t)⁻¹): one Newton step from an anchor a_j(t), the mean of the warm-up's draws with
+the group's own line held while the fixed effects move. The move holds
 
     z_j = R_j(t)' (b_j − m_j(t)),  H_j = R_j R_j',
 
@@ -12,8 +13,7 @@ J the Jacobian of t -> Sigma the ratio is that of
     p(y | b, beta) p(b | Sigma) p(Sigma) p(beta) J Π_j |R_j(t)|⁻¹.
 
 t itself moves by u' = cos(phi) u + sin(phi) N(0, I), t = centre + spread u, which leaves N(centre, spread spread')
-invariant (Neal 1999; Cotter et al. 2013); centre and spread are those of the warm-up's draws, the anchors the modes
-of the groups at the centre.
+invariant (Neal 1999; Cotter et al. 2013); centre and spread are those of the warm-up's draws.
 """
 
 from __future__ import annotations
@@ -77,6 +77,17 @@ def _density(target: Target, f: int, t: Array, L: Array, Q: Array, work: Array) 
 
 
 @kernel(inner=True)
+def _place_anchor(target: Target, state: State, f: int, j: int, shift: Array, anchor: Array) -> None:
+    """Set ``anchor`` (p,) to a_j: with the fixed effects off the centre by ``shift``, the level's own line is held."""
+    rows, moves = target.rows, target.moves
+    p = rows.sizes[f]
+    for i in range(p):
+        anchor[i] = state.carrier.anchor[rows.at_b[f] + j * p + i]
+    for e in range(moves.first[f], moves.first[f + 1]):
+        anchor[moves.coefficient[e]] -= moves.u[moves.at[e] + j] * shift[e]
+
+
+@kernel(inner=True)
 def _carry(target: Target, state: State, f: int, dispersion: float, moved: bool) -> float:
     """Carry all levels from the present hyperparameters to the proposed ones: coefficients, eta, log density of both.
 
@@ -88,6 +99,7 @@ def _carry(target: Target, state: State, f: int, dispersion: float, moved: bool)
     begin = rows.first[f]
     now, new, Q, Q_new = carrier.Q[0], carrier.Q[1], carrier.Q[2], carrier.Q[3]
     g, z, step, diagonal = scratch.vectors[0], carrier.vectors[0], carrier.step, carrier.diagonal
+    anchor, other = carrier.vectors[1], carrier.vectors[2]
     gradient, curvature, value = scratch.gradient, scratch.curvature, scratch.value
     ratio, likelihood, determinant = 0.0, 0.0, 1.0
     first = 0
@@ -102,18 +114,27 @@ def _carry(target: Target, state: State, f: int, dispersion: float, moved: bool)
         for j in range(first, last):
             a, m = rows.start[begin + j] - low, rows.start[begin + j + 1] - rows.start[begin + j]
             base = rows.at_b[f] + j * p
+            _place_anchor(target, state, f, j, carrier.shift[0], anchor)
             for i in range(p):
-                step[i] = carrier.anchor[base + i] - state.b[base + i]
+                step[i] = anchor[i] - state.b[base + i]
             add_columns(rows.Z, rows.at_Z[f] + low + a, N, m, p, step, 0, window(here, a, m))
         for r in range(n):
             there[r] = here[r]
         if moved:
             add_columns(rows.X, low, N, n, P, carrier.change, 0, there)
+            for j in range(first, last):
+                a, m = rows.start[begin + j] - low, rows.start[begin + j + 1] - rows.start[begin + j]
+                _place_anchor(target, state, f, j, carrier.shift[0], anchor)
+                _place_anchor(target, state, f, j, carrier.shift[1], other)
+                for i in range(p):
+                    step[i] = other[i] - anchor[i]
+                add_columns(rows.Z, rows.at_Z[f] + low + a, N, m, p, step, 0, window(there, a, m))
         row_derivatives(rows.code, y, trials, w, here, dispersion, value, gradient, curvature)
         for j in range(first, last):
             a, m = rows.start[begin + j] - low, rows.start[begin + j + 1] - rows.start[begin + j]
             base = rows.at_b[f] + j * p
-            anchor, b = window(carrier.anchor, base, p), window(state.b, base, p)
+            b = window(state.b, base, p)
+            _place_anchor(target, state, f, j, carrier.shift[0], anchor)
             if not equations(rows, f, low, a, m, Q, anchor, gradient, curvature, scratch, now, g):
                 return -math.inf
             # z = R'(b − a) − R⁻¹ gradient
@@ -129,7 +150,8 @@ def _carry(target: Target, state: State, f: int, dispersion: float, moved: bool)
         for j in range(first, last):
             a, m = rows.start[begin + j] - low, rows.start[begin + j + 1] - rows.start[begin + j]
             base = rows.at_b[f] + j * p
-            anchor, b_new = window(carrier.anchor, base, p), window(carrier.b, j * p, p)
+            b_new = window(carrier.b, j * p, p)
+            _place_anchor(target, state, f, j, carrier.shift[1], anchor)
             if not equations(rows, f, low, a, m, Q_new, anchor, gradient, curvature, scratch, new, g):
                 return -math.inf
             solve_lower(new, g, p)
@@ -196,6 +218,13 @@ def move_carried(target: Target, state: State, adapting: bool, rng: np.random.Ge
             ratio += log_prior_fixed(target.border, target.beta_codes, target.beta_parameters, t[at:d])
             for i in range(P):
                 change[i] = t[at + i] - state.beta[i]
+            for e in range(target.moves.first[f], target.moves.first[f + 1]):
+                now, new = 0.0, 0.0
+                for i in range(P):
+                    centre = carrier.centre[first + at + i]
+                    now += target.moves.reading[e, i] * (state.beta[i] - centre)
+                    new += target.moves.reading[e, i] * (t[at + i] - centre)
+                carrier.shift[0, e], carrier.shift[1, e] = now, new
         ok = False
         if math.isfinite(ratio):
             if math.isnan(state.total[0]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bayou._types import Array, Integers
-from bayou.effects.iid import coordinates_into, factor_from_coordinates
+from bayou.effects.iid import coordinates_into
 from bayou.engines.draws import Draws
 from bayou.engines.glmm.state import Carrier, Target
 from bayou.engines.tuning import refit
@@ -40,6 +40,8 @@ def new_carrier(target: Target, p: int, batch: int) -> Carrier:
         first=np.concatenate([[0], np.cumsum(count)]).astype(np.int64),
         ready=np.zeros(K, dtype=np.int64),
         anchor=np.zeros(int((rows.levels * rows.sizes).sum())),
+        sum=np.zeros(int((rows.levels * rows.sizes).sum())),
+        scans=np.zeros(1, dtype=np.int64),
         centre=np.zeros(sum(count)),
         spread=np.zeros((K, d, d)),
         angle=np.zeros(K),
@@ -48,7 +50,8 @@ def new_carrier(target: Target, p: int, batch: int) -> Carrier:
         L=np.zeros((*target.blocks.A.shape, target.blocks.A.shape[1])),
         t=np.zeros((3, d)),
         Q=np.zeros((4, p, p)),
-        vectors=np.zeros((1, p)),
+        vectors=np.zeros((3, p)),
+        shift=np.zeros((2, max(len(target.moves.at), 1))),
         step=np.zeros(LANES * p),
         diagonal=np.zeros(LANES * p),
         there=np.zeros(batch),
@@ -100,21 +103,6 @@ class Fitting:
     def freeze(self) -> None:
         """Give up where the groups are too far from their approximations for steps of any size."""
         self.carrier.ready[self.carrier.angle < USELESS] = 0
-
-    def centre(self) -> tuple[Array | None, Array]:
-        """Return the fixed effects (None if they are not carried) and the factors L at the centre."""
-        target, carrier = self.target, self.carrier
-        L = np.zeros_like(carrier.L)
-        beta = None
-        for f in range(len(carrier.first) - 1):
-            at = int(carrier.first[f])
-            for r in np.flatnonzero(target.blocks.grouping == f):
-                p = int(target.blocks.size[r])
-                factor_from_coordinates(carrier.centre, at, p, L[r])
-                at += p * (p + 1) // 2
-            if at < carrier.first[f + 1]:
-                beta = carrier.centre[at : carrier.first[f + 1]]
-        return beta, L
 
 
 def coordinates(target: Target, first: Integers, draws: Draws) -> Array:

@@ -99,6 +99,18 @@ def equations(
     ``gradient`` and ``curvature`` begin at row ``low``.
     """
     p = rows.sizes[f]
+    if p == 1:
+        # most factors: two sums in registers
+        z, own, bend = window(rows.Z, rows.at_Z[f] + low + a, m), window(gradient, a, m), window(curvature, a, m)
+        s, t = Q[0, 0], -Q[0, 0] * x[0]
+        for r in range(m):
+            s += max(bend[r], 0.0) * z[r] * z[r]
+            t += own[r] * z[r]
+        g[0] = t
+        if not s > 0.0:
+            return False
+        H[0, 0] = math.sqrt(s)
+        return True
     for i in range(p):
         g[i] = 0.0
         for k in range(i + 1):

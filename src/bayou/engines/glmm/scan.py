@@ -213,7 +213,7 @@ def run_scans(
     if length > 0.0:
         if not _set_all(target, state):
             return -1
-        fixed = plain or state.beta.shape[0] == 0 or move_fixed(target, state, length, rng)
+        fixed = state.beta.shape[0] == 0 or move_fixed(target, state, length, rng)
         count = 1 if fixed else 0
         return count + move_groups(target, state, True, False, length, rng) if laplace else count
     squares = np.empty(max(state.dispersion.shape[0], 1))
@@ -239,6 +239,11 @@ def run_scans(
             move_fixed(target, state, 0.0, rng)
         if not target.dispersion_known:
             move_dispersion(target, state, adapting, squares, rng)
+        if adapting and not plain:
+            carrier = state.carrier
+            carrier.scans[0] += 1
+            for k in range(state.b.shape[0]):
+                carrier.sum[k] += state.b[k]
         if (scan + 1) % thin == 0:
             i = scan // thin
             for k in range(beta.shape[1]):

@@ -26,7 +26,7 @@ CARRIED = (
     "beta", "b", "eta", "L", "Q", "Sigma", "dispersion", "weights", "likelihood", "total", "tune", "walk", "step",
     "accepted", "tries", "counter",
 )  # fmt: skip
-APPROXIMATION = ("ready", "anchor", "centre", "spread", "angle", "tally")
+APPROXIMATION = ("ready", "anchor", "sum", "scans", "centre", "spread", "angle", "tally")
 
 
 class Target(NamedTuple):
@@ -55,6 +55,8 @@ class Carrier(NamedTuple):
     first: Integers  # (K + 1,) coordinates of each factor: its blocks, then the fixed effects if it is the only one
     ready: Integers  # (K,) whether there is an approximation yet
     anchor: Array  # as b
+    sum: Array  # as b: of the coefficients since the last fit of the approximation
+    scans: Integers  # (1,) that it is over
     centre: Array  # (D,)
     spread: Array  # (K, d, d) lower factors
     angle: Array  # (K,) logit of phi / (pi / 2)
@@ -63,7 +65,8 @@ class Carrier(NamedTuple):
     L: Array  # (B, p, p) proposed factors
     t: Array  # (3, d)
     Q: Array  # (4, p, p)
-    vectors: Array  # (1, p)
+    vectors: Array  # (3, p)
+    shift: Array  # (2, E) how far the fixed effects are from the centre, now and as proposed
     step: Array  # (LANES p,) of a batch of levels
     diagonal: Array  # (LANES p,) of their factors
     there: Array  # (m,) a linear predictor of a batch
