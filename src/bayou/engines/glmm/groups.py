@@ -17,6 +17,7 @@ import numpy as np
 
 from bayou._types import Array
 from bayou.engines.glmm.regression import (
+    FEW,
     Rows,
     Scratch,
     add_columns,
@@ -111,6 +112,8 @@ def equations(
             return False
         H[0, 0] = math.sqrt(s)
         return True
+    if p == 2 and m <= FEW:
+        return _equations_of_two(rows, f, low, a, m, Q, x, gradient, curvature, H, g)
     for i in range(p):
         g[i] = 0.0
         for k in range(i + 1):
@@ -123,6 +126,46 @@ def equations(
         rows.Z, at, stride, m, p, window(gradient, a, m), window(curvature, a, m), scratch.weighted, H, g
     )
     return cholesky(H, H, p)
+
+
+@kernel(inner=True, contract=True)
+def _equations_of_two(
+    rows: Rows,
+    f: int,
+    low: int,
+    a: int,
+    m: int,
+    Q: Array,
+    x: Array,
+    gradient: Array,
+    curvature: Array,
+    H: Array,
+    g: Array,
+) -> bool:
+    """`equations` for two coefficients and few rows: five sums in registers, one pass."""
+    at, stride = rows.at_Z[f] + low + a, rows.y.shape[1]
+    z, v = window(rows.Z, at, m), window(rows.Z, at + stride, m)
+    own, bend = window(gradient, a, m), window(curvature, a, m)
+    first, second = -Q[0, 0] * x[0] - Q[1, 0] * x[1], -Q[1, 0] * x[0] - Q[1, 1] * x[1]
+    A, B, C = Q[0, 0], Q[1, 0], Q[1, 1]
+    for r in range(m):
+        w = max(bend[r], 0.0)
+        s = w * z[r]
+        first += own[r] * z[r]
+        second += own[r] * v[r]
+        A += s * z[r]
+        B += s * v[r]
+        C += w * v[r] * v[r]
+    g[0], g[1] = first, second
+    if not A > 0.0:
+        return False
+    root = math.sqrt(A)
+    below = B / root
+    C -= below * below
+    if not C > 0.0:
+        return False
+    H[0, 0], H[1, 0], H[1, 1] = root, below, math.sqrt(C)
+    return True
 
 
 @kernel(inner=True)

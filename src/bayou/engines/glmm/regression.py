@@ -108,25 +108,6 @@ def add_normal_equations(
     g: Array,
 ) -> None:
     """H <- H + Z'WZ (lower triangle), g <- g + Z'gradient over n rows; columns of Z as in `add_columns`."""
-    if 0 < p <= 2 and n <= FEW:
-        # most groups: sums in registers, one pass
-        z, second = window(Z, at, n), window(Z, at + (p - 1) * stride, n)
-        a, b, c, d, e = 0.0, 0.0, 0.0, 0.0, 0.0
-        for r in range(n):
-            w = max(curvature[r], 0.0)
-            s, t = w * z[r], w * second[r]
-            a += gradient[r] * z[r]
-            b += gradient[r] * second[r]
-            c += s * z[r]
-            d += s * second[r]
-            e += t * second[r]
-        g[0] += a
-        H[0, 0] += c
-        if p == 2:
-            g[1] += b
-            H[1, 0] += d
-            H[1, 1] += e
-        return
     for i in range(p):
         z = window(Z, at + i * stride, n)
         g[i] += _product(gradient, z, n)
