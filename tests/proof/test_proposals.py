@@ -130,6 +130,8 @@ def test_fixed_effects(family: str, kind: str, rng: np.random.Generator) -> None
             back, H_back = newton(desk.model, there, X, everywhere, precision, mean, new, ridge)
         except np.linalg.LinAlgError:
             continue
+        if np.linalg.cond(H_back) > 1e12:  # one row outweighs all others: rounding decides whether it is definite
+            continue
         if len(uniforms) == 2:
             back, H_back = new, H_back / uniforms[1] ** 2
         decided += 1
