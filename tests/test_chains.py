@@ -325,6 +325,29 @@ def test_a_lost_matrix_later_keeps_the_draws_before(model, monkeypatch):
     assert any("stopped after 30 of 60 draws" in line for line in result.info["messages"])
 
 
+@pytest.mark.parametrize("name", ["blocked", "laplace"])
+def test_numbers_that_are_none_end_a_chain_and_are_not_kept(model, monkeypatch, name):
+    from bayou.engines.gibbs import SweepChain
+    from bayou.engines.metropolis import MetropolisChain
+
+    kind = SweepChain if name == "blocked" else MetropolisChain
+    whole = kind.advance
+
+    def spoil(self, draws, thin, out):
+        made = whole(self, draws, thin, out)
+        self.count = getattr(self, "count", 0) + draws
+        if self.count > 270:  # the warm-up is 250
+            out.beta[max(0, made - (self.count - 270)) :, 0] = np.nan
+        return made
+
+    monkeypatch.setattr(kind, "advance", spoil)
+    result = bayou.fit(model, engine=SAMPLERS[name], seed=1).result
+    assert result.size == 20
+    assert all(np.isfinite(v).all() for v in result.draws.values())
+    said = [line for line in result.info["messages"] if "stopped after 20 of 60 draws" in line]
+    assert said and "Where the chains were then: chain 1: Intercept" in said[0]
+
+
 # ---- settings ---------------------------------------------------------------------------------
 
 

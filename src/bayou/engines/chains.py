@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from bayou._types import Integers
+from bayou._types import Array, Integers
 from bayou.engines.assembly import assembled
 from bayou.engines.base import Engine
-from bayou.engines.draws import Plan
+from bayou.engines.draws import Draws, Plan
 from bayou.engines.progress import Bar
 from bayou.engines.record import Record, kept_effects
 from bayou.engines.resources import check_memory, terminable
@@ -193,17 +193,17 @@ class ChainEngine(Engine):
         if done == 0:
             raise KeyboardInterrupt("interrupted before the first kept draw of every chain")
         messages = [*plan.messages]
-        if any(record.ended for record in records):
-            messages.append(
-                f"A chain stopped after {done} of {self.draws} draws: {_lost(plan)} prevents this. "
-                "The draws before are kept."
-            )
         if failures:
             messages.append(
                 f"The folder {self.store} could not be written ({failures[0].strerror or failures[0]}): {done} of "
                 f"{self.draws} draws per chain were made and are here. Free some space; bayou.resume(folder) goes on."
             )
         draws, statistics, kept = assembled(plan, records, mask, None if store is None else store.path / "posterior")
+        if any(record.ended for record in records):
+            messages.append(
+                f"A chain stopped after {done} of {self.draws} draws: {_lost(plan)} prevents this. "
+                f"The draws before are kept. Where the chains were then: {_last_state(model, draws)}."
+            )
         info: dict[str, Any] = {
             "engine": self.name,
             "settings": self.describe(),
@@ -270,6 +270,7 @@ class ChainEngine(Engine):
             began = time.perf_counter()
             done = chain.advance(len(part), self.thin, part)
             batch = _next_batch(batch, time.perf_counter() - began, 100_000)
+            done = min(done, _finite(part))
             record.take(part, done)
             record.ended = done < len(part)
             record.checkpoint(chain)
@@ -302,10 +303,30 @@ def _next_batch(batch: int, seconds: float, most: int) -> int:
     return int(max(1, min(most, 2 * batch, wanted)))
 
 
+def _finite(draws: Draws) -> int:
+    """Return how many draws come before the first that holds something other than numbers: there a chain ends."""
+    sound = np.ones(len(draws), dtype=bool)
+    for values in (draws.beta, draws.L, draws.dispersion):
+        sound &= np.isfinite(values).reshape(len(draws), -1).all(axis=1)
+    return len(sound) if sound.all() else int(sound.argmin())
+
+
+def _last_state(model: Model, draws: dict[str, Array]) -> str:
+    """Return the last fixed effects and sds of the chains, for the report of one that stopped."""
+    names = list(model.design.coefficients)
+    parts = [
+        f"chain {c + 1}: "
+        + ", ".join(f"{n} {v:.3g}" for n, v in zip(names[:4], beta[-1], strict=False))
+        + "".join(f", {key} {v[c, -1].ravel()[0]:.3g}" for key, v in draws.items() if key.startswith("sd_"))
+        for c, beta in enumerate(draws["beta"])
+    ]
+    return "; ".join(parts)
+
+
 def _lost(plan: Plan) -> str:
     """Say what went wrong when a chain cannot go on, and the remedy."""
     on = "group sds" if plan.coefficients else "fixed effects, or fewer columns that nearly repeat each other,"
-    return f"a covariance matrix lost its definiteness; a proper or tighter prior on the {on}"
+    return f"a covariance matrix lost its definiteness or a number overflowed; a proper or tighter prior on the {on}"
 
 
 @contextmanager
