@@ -348,6 +348,23 @@ def test_numbers_that_are_none_end_a_chain_and_are_not_kept(model, monkeypatch, 
     assert said and "Where the chains were then: chain 1: Intercept" in said[0]
 
 
+def test_a_chain_that_stops_before_its_first_draw_is_no_interruption(model, monkeypatch):
+    from bayou.engines.gibbs import SweepChain
+
+    whole = SweepChain.advance
+
+    def spoil(self, draws, thin, out):
+        made = whole(self, draws, thin, out)
+        self.count = getattr(self, "count", 0) + draws
+        if self.count > 250:
+            out.beta[:] = np.nan
+        return made
+
+    monkeypatch.setattr(SweepChain, "advance", spoil)
+    with pytest.raises(Unsupported, match=r"stopped before its first draw.*prior on the group sds"):
+        bayou.fit(model, engine=SAMPLERS["blocked"], seed=1)
+
+
 # ---- settings ---------------------------------------------------------------------------------
 
 

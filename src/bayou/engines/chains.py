@@ -190,6 +190,8 @@ class ChainEngine(Engine):
         failures = [record.failure for record in records if record.failure is not None]
         if done == 0 and failures:
             raise FileError(f"The folder {self.store} cannot be written: {failures[0].strerror or failures[0]}.")
+        if done == 0 and any(record.ended for record in records):
+            raise Unsupported(f"A chain stopped before its first draw: {_lost(plan)} prevents this.")
         if done == 0:
             raise KeyboardInterrupt("interrupted before the first kept draw of every chain")
         messages = [*plan.messages]

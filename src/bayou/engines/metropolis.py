@@ -51,8 +51,10 @@ class Metropolis(ChainEngine):
     -----
     Where a factor's columns all stand among the fixed effects, the fixed effects are drawn with each
     group's own line held (the centred sampler), and all fixed effects get a Laplace proposal given the
-    groups (the random walk: only if one has no random counterpart). Sds of nested factors are drawn with
-    all but the sums of their coefficients integrated out. The dispersion has its own step.
+    groups (the random walk: only if one has no random counterpart). The default proposal also moves the
+    hyperparameters of a factor against an approximation to their marginal posterior, fitted in warm-up, with
+    every group carried along by its own Gaussian approximation (`bayou.engines.glmm.carried`).
+    Sds of nested factors are drawn with all but the sums of their coefficients integrated out. The dispersion has its own step.
 
     References
     ----------

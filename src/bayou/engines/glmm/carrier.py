@@ -15,7 +15,6 @@ MOST = 40  # coordinates that one step proposes; with more fixed effects these a
 FEWEST = 50  # draws that a first approximation needs
 FULL = 3.0  # logit of the first angle: nearly independent proposals
 USELESS = -3.0  # logit of an angle at the end of the warm-up below which the steps are not worth their cost
-WIDER = 1.0  # than the draws: a chain must not be further out than its proposals reach
 
 
 def sizes(target: Target) -> list[int]:
@@ -93,7 +92,7 @@ class Fitting:
             if not (sds > 0.0).all():
                 continue
             carrier.centre[cut], spread = refit(draws, centre, np.diag(sds))
-            carrier.spread[f, :d, :d] = WIDER * spread
+            carrier.spread[f, :d, :d] = spread
             if carrier.ready[f] == 0:
                 carrier.angle[f] = FULL
             carrier.ready[f] = 1
