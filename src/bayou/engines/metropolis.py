@@ -54,7 +54,8 @@ class Metropolis(ChainEngine):
     groups (the random walk: only if one has no random counterpart). The default proposal also moves the
     hyperparameters of a factor against an approximation to their marginal posterior, fitted in warm-up, with
     every group carried along by its own Gaussian approximation (`bayou.engines.glmm.carried`).
-    Sds of nested factors are drawn with all but the sums of their coefficients integrated out. The dispersion has its own step.
+    Sds of nested factors are drawn with all but the sums of their coefficients integrated out. The
+    dispersion has its own step.
 
     References
     ----------
