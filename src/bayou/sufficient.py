@@ -200,6 +200,62 @@ def _positions(
     return start, touch, np.ascontiguousarray(slot)
 
 
+@dataclass(frozen=True)
+class Layout:
+    """Where everything of a row goes: the eliminated factor's columns, and those of the rest."""
+
+    order: tuple[int, ...]
+    codes: Integers  # (n,) level of the eliminated factor
+    Z: Array  # (n, p)
+    others: Array  # (n, q) numbers in the rest
+    column: Integers  # (n, q) their columns
+    slot: Integers  # (n, q) where those stand in what the level touches
+    start: Integers
+    touch: Integers
+    border: Border
+
+
+def layout(model: Model) -> Layout:
+    """Lay out the coefficients of a model: the factor with most of them is eliminated, the fixed effects come last."""
+    design, working = model.design, model.working
+    groupings = design.groupings
+    n, P = working.X.shape
+    order = tuple(sorted(range(len(groupings)), key=lambda k: -groupings[k].Z.shape[1] * len(groupings[k].levels)))
+    rest = [groupings[k] for k in order[1:]]
+    sizes = [g.Z.shape[1] for g in rest]
+    levels = [len(g.levels) for g in rest]
+    first = np.concatenate([[0], np.cumsum([s * q for s, q in zip(sizes, levels, strict=True)])]).astype(np.int64)
+    fixed = int(first[-1])
+    columns = [g.codes[:, None] * s + first[k] + np.arange(s) for k, (g, s) in enumerate(zip(rest, sizes, strict=True))]
+    columns.append(np.broadcast_to(fixed + np.arange(P), (n, P)))
+    if order:
+        g = groupings[order[0]]
+        codes, Z, J = g.codes, g.Z, len(g.levels)
+        start, touch, slot = _positions(codes, [r.codes for r in rest], sizes, levels, J, P)
+    else:
+        codes, Z = np.zeros(n, dtype=np.int64), np.zeros((n, 0))
+        start, touch, slot = np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros((n, P), dtype=np.int64)
+    border = Border(
+        first[:-1],
+        np.array(levels, dtype=np.int64),
+        np.array(sizes, dtype=np.int64),
+        fixed,
+        working.precision,
+        working.precision @ working.mean,
+    )
+    return Layout(
+        order=order,
+        codes=codes,
+        Z=np.ascontiguousarray(Z),
+        others=np.ascontiguousarray(np.hstack([g.Z for g in rest] + [working.X])),
+        column=np.ascontiguousarray(np.hstack(columns), dtype=np.int64),
+        slot=slot,
+        start=start,
+        touch=touch,
+        border=border,
+    )
+
+
 def sufficient(model: Model) -> Sufficient:
     """Sum the rows of a Gaussian model.
 
@@ -214,34 +270,15 @@ def sufficient(model: Model) -> Sufficient:
     Sufficient
     """
     design, working = model.design, model.working
-    groupings = design.groupings
-    n, P = working.X.shape
-    order = tuple(sorted(range(len(groupings)), key=lambda k: -groupings[k].Z.shape[1] * len(groupings[k].levels)))
+    plan = layout(model)
     y = design.y - design.offset
     shift = float(y.mean()) if working.intercept is not None else 0.0
     y = y - shift
     weights = design.weights if design.standard_errors is None else design.weights / design.standard_errors**2
     sigma = design.sigma_codes
     S = len(design.sigma_levels)
-
-    rest = [groupings[k] for k in order[1:]]
-    sizes = [g.Z.shape[1] for g in rest]
-    levels = [len(g.levels) for g in rest]
-    first = np.concatenate([[0], np.cumsum([s * q for s, q in zip(sizes, levels, strict=True)])]).astype(np.int64)
-    fixed = int(first[-1])
-    R = fixed + P
-    columns = [g.codes[:, None] * s + first[k] + np.arange(s) for k, (g, s) in enumerate(zip(rest, sizes, strict=True))]
-    columns.append(np.broadcast_to(fixed + np.arange(P), (n, P)))
-    column = np.ascontiguousarray(np.hstack(columns), dtype=np.int64)
-    others = np.ascontiguousarray(np.hstack([g.Z for g in rest] + [working.X]))
-    if order:
-        g = groupings[order[0]]
-        codes, Z, J = g.codes, g.Z, len(g.levels)
-        start, touch, slot = _positions(codes, [r.codes for r in rest], sizes, levels, J, P)
-    else:
-        codes, Z, J = np.zeros(n, dtype=np.int64), np.zeros((n, 0)), 0
-        start, touch, slot = np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros((n, P), dtype=np.int64)
-    p = Z.shape[1]
+    codes, Z, start = plan.codes, plan.Z, plan.start
+    J, p, R = len(start) - 1, Z.shape[1], plan.border.fixed + len(plan.border.linear)
     if S == 1:
         group, level, cell = np.arange(J), np.zeros(J, dtype=np.int64), codes
     elif J:
@@ -264,20 +301,14 @@ def sufficient(model: Model) -> Sufficient:
         squares=np.zeros(S),
         rows=np.zeros(S),
     )
-    _accumulate(cell, sigma, np.ascontiguousarray(Z), others, column, slot, y, weights, cells, width)
+    _accumulate(cell, sigma, Z, plan.others, plan.column, plan.slot, y, weights, cells, width)
     if S == 1:
-        pattern = Arrow(cells.A, cells.a, start, touch, cells.C, cells.D[0], cells.d[0])
+        pattern = Arrow(cells.A, cells.a, start, plan.touch, cells.C, cells.D[0], cells.d[0])
     else:
         size = int(p * start[-1])
         pattern = Arrow(
-            np.zeros((J, p, p)), np.zeros((J, p)), start, touch, np.zeros(size), np.zeros((R, R)), np.zeros(R)
+            np.zeros((J, p, p)), np.zeros((J, p)), start, plan.touch, np.zeros(size), np.zeros((R, R)), np.zeros(R)
         )
-    border = Border(
-        first[:-1],
-        np.array(levels, dtype=np.int64),
-        np.array(sizes, dtype=np.int64),
-        fixed,
-        working.precision,
-        working.precision @ (working.mean - shift * working.shift_direction),
-    )
-    return Sufficient(order, cells, pattern, border, shift, 0.5 * float(np.log(weights).sum()))
+    linear = plan.border.linear - shift * working.precision @ working.shift_direction
+    border = plan.border._replace(linear=linear)
+    return Sufficient(plan.order, cells, pattern, border, shift, 0.5 * float(np.log(weights).sum()))

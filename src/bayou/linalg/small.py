@@ -56,13 +56,18 @@ def cholesky(A: Array, L: Array, p: int) -> bool:
 
 
 @kernel
+def cholesky_leading(A: Array, p: int) -> bool:
+    """Lower factor of the leading p rows and columns of A, in place, at any size."""
+    if p <= BY_HAND:
+        return cholesky(A, A, p)
+    # LAPACK reads columns: its upper factor is our lower one; it lets nan pass, which reaches the last pivot
+    return _potrf(_DOUBLE, _UPPER, p, A.ctypes, A.shape[1]) == 0 and A[p - 1, p - 1] > 0.0
+
+
+@kernel
 def cholesky_in_place(A: Array) -> bool:
     """Lower factor of the whole of A, in its own lower triangle, at any size."""
-    n = A.shape[0]
-    if n <= BY_HAND:
-        return cholesky(A, A, n)
-    # LAPACK reads columns: its upper factor is our lower one; it lets nan pass, which reaches the last pivot
-    return _potrf(_DOUBLE, _UPPER, n, A.ctypes, n) == 0 and A[n - 1, n - 1] > 0.0
+    return cholesky_leading(A, A.shape[0])
 
 
 @kernel

@@ -1,0 +1,1 @@
+"""The keystone: the Gaussian of all coefficients given the hyperparameters, and log p(y | theta)."""

@@ -1,0 +1,259 @@
+"""The Laplace approximation of log p(y | beta, theta), or of log p(y | theta): exact for a Gaussian response.
+
+log p(y | theta) is about l(eta) − ½ u'u − ½ log|H| at the mode u of the whitened coefficients (Tierney & Kadane 1986,
+JASA 81); with the fixed effects integrated too (REML's way) H has their columns and P/2 log 2 pi is added.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bayou._types import Array
+from bayou.binding import log_density_beta, log_density_block, log_density_dispersion
+from bayou.conditional.adjoint import Adjoint, dispersion_gradient, gradient
+from bayou.conditional.information import average_information
+from bayou.conditional.mode import FOUND, Point, System, find_mode
+from bayou.conditional.parameters import Parameters, parameters
+from bayou.conditional.rows import Sorted, project, sorted_rows
+from bayou.families.codes import GAUSSIAN_IDENTITY, GAUSSIAN_LOG
+from bayou.families.rows import LANES, row_dispersion
+from bayou.linalg.covariances import invert, new_inverse
+from bayou.linalg.schur import new_factor
+from bayou.packed import packed
+from bayou.priors.covariance import log_sd_jacobian
+
+if TYPE_CHECKING:
+    from bayou.model import Model
+
+
+class Laplace:
+    """The approximation for one model; it remembers the last mode and starts the next search there.
+
+    Parameters
+    ----------
+    model
+        The model.
+    integrated
+        Whether the fixed effects are integrated out with the group coefficients.
+    priors
+        Whether the model's priors are part of it: the value is then the log posterior density of the parameters,
+        densities as they are stated (of coefficients, sds and correlations, of sigma, 1/√phi or 1/√shape), no
+        Jacobian of the coordinates.
+
+    Attributes
+    ----------
+    numbers
+        Layout of the covariance parameters.
+    size
+        How many numbers `evaluate` takes: the working fixed effects in their units (unless integrated), the
+        covariance parameters, the logarithms of the dispersions.
+    """
+
+    def __init__(self, model: Model, integrated: bool = False, priors: bool = False) -> None:
+        self.model, self.integrated, self.priors = model, integrated, priors
+        self.data: Sorted = sorted_rows(model)
+        self.family, self.code = model.family, model.family.code
+        self.gaussian = self.code in (GAUSSIAN_IDENTITY, GAUSSIAN_LOG)
+        scale = float(np.std(self.data.y - self.data.offset)) if model.family.link.name == "identity" else 1.0
+        self.scale = scale if scale > 0.0 else 1.0
+        self.numbers: Parameters = parameters(model, self.data.order, self.scale)
+        self.X = np.ascontiguousarray(model.working.X[self.data.place])
+        P = self.X.shape[1]
+        sizes = np.sqrt(np.mean(np.square(self.X), axis=0)) if P else np.ones(0)
+        self.beta_unit = self.scale / np.where(sizes > 0.0, sizes, 1.0)
+        self.levels = 0 if model.family.dispersion is None or model.dispersion_known else len(model.design.sigma_levels)
+        self.explicit = 0 if integrated else P
+        self.size = self.explicit + self.numbers.size + self.levels
+        self._allocate(P)
+
+    def _allocate(self, P: int) -> None:
+        data = self.data
+        border = data.border
+        if not (self.priors and self.integrated):
+            border = border._replace(precision=np.zeros((P, P)), linear=np.zeros(P))
+        n, (J, p), R = len(data.y), data.arrow.a.shape, len(data.arrow.d)
+        q = data.rows.others.shape[1]
+        self.n, self.q = (R, q) if self.integrated else (R - P, q - P)
+        self.system = System(
+            self.code, data.rows, data.y, data.trials, data.weights.copy(), data.arrow, border, new_factor(data.arrow)
+        )
+        rows = [np.zeros(n) for _ in range(8)]
+        self.point = Point(
+            np.zeros((J, p)), np.zeros(R), *rows[:6], np.zeros((J, p)), np.zeros(R), np.zeros((J, p)), np.zeros(R),
+            *rows[6:], np.zeros(LANES), np.zeros(4),
+        )  # fmt: skip
+        K = self.numbers.shape
+        self.work = Adjoint(
+            new_inverse(data.arrow), *(np.zeros(n) for _ in range(4)), np.zeros((J, p)), np.zeros(R), np.zeros((J, p)),
+            np.zeros(R), np.zeros((J, p)), np.zeros(R), np.zeros((J, p)), np.zeros(R), np.zeros(K), np.zeros(K),
+            np.zeros((3, n)), np.zeros(p + q), np.zeros(n),
+        )  # fmt: skip
+        self._packed = packed(self.system), packed(self.point), packed(self.work)
+        self.T = np.zeros(K)
+        self.dispersion = np.ones(max(self.levels, 1))
+        self._linear = border.linear
+        self._constant: float | None = None
+
+    # ---- coordinates -----------------------------------------------------------------------
+
+    def split(self, psi: Array) -> tuple[Array, Array, Array]:
+        """Return the working fixed effects (P,) or (0,), the covariance parameters (d,) and the dispersions (S,)."""
+        a, b = self.explicit, self.explicit + self.numbers.size
+        return psi[:a] * self.beta_unit[:a], psi[a:b], np.exp(psi[b:])
+
+    def join(self, beta: Array, T: Array, dispersion: Array) -> Array:
+        """Return psi from its parts; ``beta`` (P,) in working coordinates."""
+        beta = beta[: self.explicit] / self.beta_unit[: self.explicit]
+        return np.concatenate([beta, self.numbers.numbers(T), np.log(dispersion[: self.levels])])
+
+    # ---- the approximation -----------------------------------------------------------------
+
+    def place(self, psi: Array) -> bool:
+        """Find the mode at psi; False where there is none to be found."""
+        beta, entries, dispersion = self.split(psi)
+        self.T[:] = self.numbers.factors(entries)
+        self.point.fixed[:] = self.data.offset
+        if len(beta):
+            self.point.fixed[:] += self.X @ beta
+        self.beta = beta
+        if self.levels:
+            if not np.all((dispersion > 1e-150) & (dispersion < 1e150)):
+                return False
+            self.dispersion[:] = dispersion
+            if self.gaussian:
+                self.system.weights[:] = self.data.weights / np.square(dispersion)[self.data.sigma]
+        system, point, _ = self._packed
+        if not np.isfinite(self.point.u).all() or not np.isfinite(self.point.rest).all():
+            self.forget()
+        found = find_mode(system, point, self.T, self.row_dispersion, self.n, self.q)
+        if found != FOUND:
+            self.forget()
+            found = find_mode(system, point, self.T, self.row_dispersion, self.n, self.q)
+        return bool(found == FOUND)
+
+    def forget(self) -> None:
+        """Start the next search at zero."""
+        self.point.u[:] = 0.0
+        self.point.rest[:] = 0.0
+
+    @property
+    def row_dispersion(self) -> float:
+        """The dispersion for the row kernels: sigma is in the weights."""
+        return float(self.dispersion[0]) if self.levels and not self.gaussian else 1.0
+
+    def value(self) -> float:
+        """Return the log marginal likelihood at the mode that `place` found, every constant in."""
+        loglik, penalty, log_det, log_det_fixed = self.point.facts
+        total = loglik + self._dispersion_terms() - penalty - 0.5 * (log_det + log_det_fixed) + self.constant
+        if self.integrated:
+            total += 0.5 * len(self._linear) * math.log(2.0 * math.pi)
+            if self.priors:
+                total += log_density_beta(self.model.bound, self.model.working.to_printed @ self.model.working.mean)
+                total -= 0.5 * float(self.model.working.mean @ self._linear)
+        return float(total)
+
+    def likelihood(self) -> float:
+        """Return the log likelihood of the rows given all coefficients at the mode, every constant in."""
+        return float(self.point.facts[0] + self._dispersion_terms() + self.constant)
+
+    def _dispersion_terms(self) -> float:
+        """What of the rows' log density depends on the dispersion alone, at the present eta."""
+        if not self.levels:
+            return 0.0
+        if self.gaussian:
+            counted = np.bincount(self.data.sigma, weights=self.data.weights > 0.0, minlength=self.levels)
+            return -float(counted @ np.log(self.dispersion))
+        data, eta = self.data, self.point.eta
+        whole = row_dispersion(self.code, data.y, data.trials, data.weights, eta, self.row_dispersion)
+        return float(whole - self.point.facts[0])
+
+    @property
+    def constant(self) -> float:
+        """What the kernels leave out of the log likelihood: it depends on the responses alone."""
+        if self._constant is None:
+            data = self.data
+            eta = self.family.link(np.full(len(data.y), 0.5)) + np.zeros(len(data.y))
+            known = self.levels == 0 and self.gaussian
+            whole = self.family.log_density(data.y, eta, 1.0, data.trials, data.weights)
+            part = row_dispersion(self.code, data.y, data.trials, data.weights, eta, 1.0)
+            self._constant = float(np.sum(whole) - part)
+            del known
+        return self._constant
+
+    def slopes(self) -> Array:
+        """Return the gradient (size,) of `value` in psi at the mode."""
+        system, point, work = self._packed
+        invert(self.system.factor.S, self.n, self.work.inverse.V)
+        gradient(system, point, work, self.T, self.row_dispersion, self.n, self.q)
+        numbers = self.numbers
+        parts = [
+            (self.X.T @ self.work.eta) * self.beta_unit if self.explicit else np.zeros(0),
+            self.work.T[numbers.factor, numbers.row, numbers.column] * numbers.unit,
+        ]
+        if self.levels:
+            dispersion_gradient(system, point, work, self.row_dispersion)
+            if self.gaussian:
+                parts.append(np.bincount(self.data.sigma, self.work.by_level, self.levels))
+            else:
+                parts.append(np.array([self.work.by_level.sum()]))
+        return np.concatenate(parts)
+
+    def evaluate(self, psi: Array) -> tuple[float, Array]:
+        """Return minus the log marginal likelihood (with priors: minus the log posterior) and its gradient (size,)."""
+        if not np.isfinite(psi).all() or not self.place(psi):
+            return np.inf, np.zeros(self.size)
+        value, slopes = self.value(), self.slopes()
+        if self.priors:
+            prior = self.log_prior(psi)
+            if not np.isfinite(prior):
+                return np.inf, np.zeros(self.size)
+            value += prior
+            slopes = slopes + self._prior_slopes(psi)
+        return -value, -slopes
+
+    # ---- priors ----------------------------------------------------------------------------
+
+    def log_prior(self, psi: Array) -> float:
+        """Return the log prior density at psi: of what is not integrated, as it is stated."""
+        beta, entries, dispersion = self.split(psi)
+        bound = self.model.bound
+        total = log_density_beta(bound, self.model.working.to_printed @ beta) if len(beta) else 0.0
+        T = self.numbers.factors(entries)
+        position = {g: k for k, g in enumerate(self.data.order)}
+        for block in bound.blocks:
+            L = T[position[block.grouping]][np.ix_(block.columns, block.columns)]
+            Sigma = L @ L.T
+            # towards a singular covariance densities of sds stay finite and those of matrices vanish
+            Sigma += 1e-14 * np.diag(np.maximum(np.diag(Sigma), 1e-14))
+            total += log_density_block(block, Sigma) + float(log_sd_jacobian(np.sqrt(np.diag(Sigma))))
+        for s in dispersion:
+            scale = float(s) if self.family.dispersion == "sigma" else float(s) ** -0.5
+            total += float(log_density_dispersion(bound, scale))
+        return total
+
+    def _prior_slopes(self, psi: Array) -> Array:
+        out = np.zeros(self.size)
+        for i in range(self.size):
+            step = np.zeros(self.size)
+            step[i] = 1e-6 * max(1.0, abs(psi[i]))
+            out[i] = (self.log_prior(psi + step) - self.log_prior(psi - step)) / (2.0 * step[i])
+        return out
+
+    # ---- curvature -------------------------------------------------------------------------
+
+    def information(self) -> Array:
+        """Return the average information (d, d) of the covariance parameters at the mode."""
+        system, point, work, numbers = self.system, self.point, self.work, self.numbers
+        d = numbers.size
+        arrow, border, factor = packed(system.arrow), packed(system.border), packed(system.factor)
+        project(packed(system.rows), point.gradient, self.q, work.score, work.score_rest)
+        out, mixed = np.zeros((d, d)), np.zeros(d)
+        entries = numbers.factor, numbers.row, numbers.column, numbers.unit
+        average_information(
+            arrow, border, factor, self.n, self.T, entries, point.u, point.rest, work.score, work.score_rest,
+            work.b, work.coloured, np.empty((2, d, *point.u.shape)), np.empty((2, d, len(point.rest))), out, mixed,
+        )  # fmt: skip
+        return out

@@ -1,0 +1,208 @@
+"""The mode of all coefficients given the hyperparameters: damped Newton in whitened coordinates.
+
+Maximises l(eta) − ½ u'u − ½ (beta − m)'P (beta − m), eta = fixed part + Z T u (+ X beta). Each step solves the
+mixed-model equations of the working response, W = −l'' (observed curvature, held at zero where a family is not
+log-concave), and is halved until the objective has grown: undamped, it diverges on strongly separated binary data.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from bayou._types import Array
+from bayou.conditional.rows import Rows, accumulate, colour, predictor
+from bayou.families.rows import row_log_density, row_terms
+from bayou.jit import kernel
+from bayou.linalg.schur import Arrow, Border, Factor
+from bayou.linalg.whitened import factorise_whitened, modes
+
+LIMIT = 200  # Newton steps
+SETTLED = 1e-18  # of twice the gain that a step promises
+FLAT = 1e-9  # below which rounding hides whether the objective grew
+FOUND, NOT_DEFINITE, NOT_FOUND = 0, 1, 2
+
+
+class System(NamedTuple):
+    """The rows with their responses, and the equations of the coefficients, filled at each step."""
+
+    code: int
+    rows: Rows
+    y: Array
+    trials: Array
+    weights: Array  # prior weights; divided by sigma² for a Gaussian response
+    arrow: Arrow
+    border: Border
+    factor: Factor
+
+
+class Point(NamedTuple):
+    """Where the coefficients stand, and the rows there."""
+
+    u: Array  # (J, p) whitened
+    rest: Array  # (R,) whitened; fixed effects as they are (zeros when they are given)
+    fixed: Array  # (n,) what of eta is given: the offset, and X beta
+    eta: Array  # (n,)
+    gradient: Array  # (n,) dl/deta
+    curvature: Array  # (n,) −d²l/deta²
+    weight: Array  # (n,) the curvature held at zero
+    working: Array  # (n,)
+    u_new: Array
+    rest_new: Array
+    b: Array  # (J, p)
+    coloured: Array  # (R,)
+    change: Array  # (n,) of eta along the step
+    there: Array  # (n,)
+    lanes: Array  # scratch of the row kernels
+    facts: Array  # (4,) log likelihood of the rows, penalty, log determinants of the effects and the fixed effects
+
+
+@kernel(inner=True)
+def _penalty(border: Border, u: Array, rest: Array, n: int) -> float:
+    """½ u'u + ½ beta'P beta − beta'P m for what takes part."""
+    J, p = u.shape
+    t = 0.0
+    for j in range(J):
+        for i in range(p):
+            t += 0.5 * u[j, i] * u[j, i]
+    for i in range(border.fixed):
+        t += 0.5 * rest[i] * rest[i]
+    for i in range(n - border.fixed):
+        x = rest[border.fixed + i]
+        t -= border.linear[i] * x
+        for k in range(n - border.fixed):
+            t += 0.5 * x * border.precision[max(i, k), min(i, k)] * rest[border.fixed + k]
+    return t
+
+
+@kernel
+def set_eta(system: System, point: Point, T: Array, q: int) -> None:
+    """Eta of the present coefficients, the first q columns of the rest taking part."""
+    colour(system.border, T, point.u, point.rest, point.b, point.coloured)
+    for i in range(point.eta.shape[0]):
+        point.eta[i] = point.fixed[i]
+    predictor(system.rows, point.b, point.coloured, q, point.eta)
+
+
+@kernel
+def equations(system: System, point: Point, n: int, q: int, clip: bool) -> None:
+    """Fill the sums of the working regression at the present eta."""
+    for i in range(point.eta.shape[0]):
+        w = point.curvature[i]
+        w = max(w, 0.0) if clip else w
+        point.weight[i] = w
+        point.working[i] = point.gradient[i] + w * (point.eta[i] - point.fixed[i])
+    accumulate(system.rows, point.weight, point.working, q, system.arrow)
+
+
+@kernel
+def derivatives(system: System, point: Point, dispersion: float) -> float:
+    """Log likelihood of the rows at eta, with gradient and curvature."""
+    return row_terms(
+        system.code, system.y, system.trials, system.weights, point.eta, dispersion, point.gradient,
+        point.curvature, point.lanes,
+    )  # fmt: skip
+
+
+@kernel
+def promise(system: System, point: Point, T: Array, n: int, q: int) -> float:
+    """Fill ``change`` of eta along the step to (u_new, rest_new); returns gradient times step: twice the gain."""
+    colour(system.border, T, point.u_new, point.rest_new, point.b, point.coloured)
+    for i in range(point.eta.shape[0]):
+        point.there[i] = point.fixed[i]
+    predictor(system.rows, point.b, point.coloured, q, point.there)
+    t = 0.0
+    for i in range(point.eta.shape[0]):
+        point.change[i] = point.there[i] - point.eta[i]
+        t += point.gradient[i] * point.change[i]
+    J, p = point.u.shape
+    for j in range(J):
+        for i in range(p):
+            t -= point.u[j, i] * (point.u_new[j, i] - point.u[j, i])
+    border = system.border
+    for i in range(border.fixed):
+        t -= point.rest[i] * (point.rest_new[i] - point.rest[i])
+    for i in range(n - border.fixed):
+        g = border.linear[i]
+        for k in range(n - border.fixed):
+            g -= border.precision[max(i, k), min(i, k)] * point.rest[border.fixed + k]
+        t += g * (point.rest_new[border.fixed + i] - point.rest[border.fixed + i])
+    return t
+
+
+@kernel(inner=True)
+def _step(point: Point, length: float, n: int) -> None:
+    """Add a multiple of the step, which u_new and rest_new hold."""
+    J, p = point.u.shape
+    for j in range(J):
+        for i in range(p):
+            point.u[j, i] += length * point.u_new[j, i]
+    for i in range(n):
+        point.rest[i] += length * point.rest_new[i]
+
+
+@kernel
+def search(system: System, point: Point, dispersion: float, n: int, gain: float, value: float) -> None:
+    """Go along the step, halving it until the objective grows."""
+    J, p = point.u.shape
+    for j in range(J):
+        for i in range(p):
+            point.u_new[j, i] -= point.u[j, i]
+    for i in range(n):
+        point.rest_new[i] -= point.rest[i]
+    before = value - _penalty(system.border, point.u, point.rest, n)
+    length = 1.0
+    for _ in range(60):
+        for i in range(point.eta.shape[0]):
+            point.there[i] = point.eta[i] + length * point.change[i]
+        _step(point, length, n)
+        new = row_log_density(
+            system.code, system.y, system.trials, system.weights, point.there, dispersion, point.lanes
+        )
+        grown = new - _penalty(system.border, point.u, point.rest, n) - before
+        if grown >= 1e-4 * length * gain or (gain < FLAT and math.isfinite(new)):
+            break
+        _step(point, -length, n)
+        length *= 0.5
+    for i in range(point.eta.shape[0]):
+        point.eta[i] = point.there[i]
+
+
+@kernel(entry=True)
+def find_mode(system: System, point: Point, T: Array, dispersion: float, n: int, q: int) -> int:
+    """Find the mode from where the point stands, and leave the factor of the precision there.
+
+    n columns of the rest take part, q of every row's. Fills ``facts``; returns FOUND or what went wrong.
+    """
+    set_eta(system, point, T, q)
+    value = derivatives(system, point, dispersion)
+    last = math.inf
+    for _ in range(LIMIT):
+        equations(system, point, n, q, True)
+        ok, log_det, log_det_fixed, _ = factorise_whitened(system.arrow, system.border, 1.0, T, n, system.factor)
+        if not ok:
+            return NOT_DEFINITE
+        modes(system.arrow, system.factor, n, point.u_new, point.rest_new)
+        gain = promise(system, point, T, n, q)
+        if not math.isfinite(gain):
+            return NOT_FOUND
+        if gain < SETTLED or (gain < FLAT and gain > 0.25 * last):
+            clipped = False
+            for i in range(point.eta.shape[0]):
+                clipped = clipped or point.curvature[i] < 0.0
+            if clipped:
+                equations(system, point, n, q, False)
+                ok, log_det, log_det_fixed, _ = factorise_whitened(
+                    system.arrow, system.border, 1.0, T, n, system.factor
+                )
+                if not ok:
+                    return NOT_DEFINITE
+            point.facts[0] = value
+            point.facts[1] = _penalty(system.border, point.u, point.rest, n)
+            point.facts[2] = log_det
+            point.facts[3] = log_det_fixed
+            return FOUND
+        last = gain
+        search(system, point, dispersion, n, gain, value)
+        value = derivatives(system, point, dispersion)
+    return NOT_FOUND
