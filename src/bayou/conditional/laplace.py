@@ -7,6 +7,7 @@ JASA 81); with the fixed effects integrated too (REML's way) H has their columns
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,13 +16,16 @@ from bayou._types import Array
 from bayou.binding import log_density_beta, log_density_block, log_density_dispersion
 from bayou.conditional.adjoint import Adjoint, dispersion_gradient, gradient
 from bayou.conditional.information import average_information
-from bayou.conditional.mode import FOUND, Point, System, find_mode
+from bayou.conditional.joint import Conditional
+from bayou.conditional.mode import FOUND, Point, System, equations, find_mode
 from bayou.conditional.parameters import Parameters, parameters
-from bayou.conditional.rows import Sorted, project, sorted_rows
+from bayou.conditional.rows import Sorted, copied, project, sorted_rows
+from bayou.errors import DataError
 from bayou.families.codes import GAUSSIAN_IDENTITY, GAUSSIAN_LOG
 from bayou.families.rows import LANES, row_dispersion
-from bayou.linalg.covariances import invert, new_inverse
+from bayou.linalg.covariances import invert, new_inverse, second_moments
 from bayou.linalg.schur import new_factor
+from bayou.linalg.whitened import factorise_whitened
 from bayou.packed import packed
 from bayou.priors.covariance import log_sd_jacobian
 
@@ -42,6 +46,8 @@ class Laplace:
         Whether the model's priors are part of it: the value is then the log posterior density of the parameters,
         densities as they are stated (of coefficients, sds and correlations, of sigma, 1/√phi or 1/√shape), no
         Jacobian of the coordinates.
+    data
+        The sorted rows, if they are there already.
 
     Attributes
     ----------
@@ -52,9 +58,11 @@ class Laplace:
         covariance parameters, the logarithms of the dispersions.
     """
 
-    def __init__(self, model: Model, integrated: bool = False, priors: bool = False) -> None:
+    def __init__(
+        self, model: Model, integrated: bool = False, priors: bool = False, data: Sorted | None = None
+    ) -> None:
         self.model, self.integrated, self.priors = model, integrated, priors
-        self.data: Sorted = sorted_rows(model)
+        self.data: Sorted = sorted_rows(model) if data is None else replace(data, arrow=copied(data.arrow))
         self.family, self.code = model.family, model.family.code
         self.gaussian = self.code in (GAUSSIAN_IDENTITY, GAUSSIAN_LOG)
         scale = float(np.std(self.data.y - self.data.offset)) if model.family.link.name == "identity" else 1.0
@@ -160,7 +168,7 @@ class Laplace:
         return float(self.point.facts[0] + self._dispersion_terms() + self.constant)
 
     def _dispersion_terms(self) -> float:
-        """What of the rows' log density depends on the dispersion alone, at the present eta."""
+        """Return what of the rows' log density depends on the dispersion alone, at the present eta."""
         if not self.levels:
             return 0.0
         if self.gaussian:
@@ -176,11 +184,9 @@ class Laplace:
         if self._constant is None:
             data = self.data
             eta = self.family.link(np.full(len(data.y), 0.5)) + np.zeros(len(data.y))
-            known = self.levels == 0 and self.gaussian
             whole = self.family.log_density(data.y, eta, 1.0, data.trials, data.weights)
             part = row_dispersion(self.code, data.y, data.trials, data.weights, eta, 1.0)
             self._constant = float(np.sum(whole) - part)
-            del known
         return self._constant
 
     def slopes(self) -> Array:
@@ -256,4 +262,43 @@ class Laplace:
             arrow, border, factor, self.n, self.T, entries, point.u, point.rest, work.score, work.score_rest,
             work.b, work.coloured, np.empty((2, d, *point.u.shape)), np.empty((2, d, len(point.rest))), out, mixed,
         )  # fmt: skip
+        return out
+
+    # ---- from here to other rooms ----------------------------------------------------------
+
+    def joint(self) -> Conditional:
+        """Return the joint Gaussian of all coefficients, fixed ones too, at the mode that `place` found last.
+
+        The mixed-model equations of the working response, at the eta of the mode: beta has a flat prior there unless
+        the priors are part of it.
+        """
+        P, R, q = len(self._linear), len(self.data.arrow.d), self.data.rows.others.shape[1]
+        system, point, _ = self._packed
+        border = self.data.border if self.priors else self.system.border
+        self.point.fixed[:] = self.data.offset
+        equations(system, point, R, q, False)
+        factor = new_factor(self.data.arrow)
+        arrow = copied(self.data.arrow)
+        ok, *_ = factorise_whitened(packed(arrow), packed(border), 1.0, self.T, R, packed(factor))
+        if not ok:
+            raise DataError(
+                "The fixed effects are not determined by the data: some columns of X depend on each other, or say "
+                f"nothing at this fit ({P} columns). Leave columns out, or give priors."
+            )
+        value = self.value() if np.isfinite(self.point.facts).all() else math.nan
+        return Conditional(self.model, self.data.order, arrow, border, factor, self.T, 1.0, 0.0, value)
+
+    def second_moments(self) -> Array:
+        """Return Σ_j E[u_j u_j'] (K, p, p) at the mode, whitened coordinates."""
+        invert(self.system.factor.S, self.n, self.work.inverse.V)
+        parts = packed(self.system.arrow), packed(self.system.border), packed(self.system.factor)
+        out = np.zeros(self.numbers.shape)
+        second_moments(*parts, self.n, packed(self.work.inverse), out)
+        u, rest, border = self.point.u, self.point.rest, self.system.border
+        p = u.shape[1]
+        out[0, :p, :p] += u.T @ u
+        for f in range(len(border.start)):
+            at, q, J = int(border.start[f]), int(border.size[f]), int(border.levels[f])
+            own = rest[at : at + q * J].reshape(J, q)
+            out[f + 1, :q, :q] += own.T @ own
         return out

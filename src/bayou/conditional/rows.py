@@ -91,6 +91,12 @@ def sorted_rows(model: Model) -> Sorted:
     )
 
 
+def copied(arrow: Arrow) -> Arrow:
+    """Return the same system with sums of its own; the layout is shared."""
+    sums = {name: getattr(arrow, name).copy() for name in ("A", "a", "C", "D", "d")}
+    return arrow._replace(**sums)
+
+
 @kernel
 def accumulate(rows: Rows, w: Array, r: Array, q: int, arrow: Arrow) -> None:
     """Fill the sums at weights w (n,) and working residuals r (n,), the first q columns of the rest taking part.

@@ -139,8 +139,10 @@ def factorise(arrow: Arrow, border: Border, w: float, Q: Array, out: Factor) -> 
 
 
 @kernel
-def draw(arrow: Arrow, factor: Factor, rest: Array, b: Array, known: int, rng: np.random.Generator) -> None:
-    """Draw (rest, b) from the factorised Gaussian.
+def draw_scaled(
+    arrow: Arrow, factor: Factor, rest: Array, b: Array, known: int, scale: float, rng: np.random.Generator
+) -> None:
+    """Draw (rest, b) from the factorised Gaussian, its standard deviations multiplied by ``scale``.
 
     The last ``known`` numbers of ``rest`` are taken as given (they were drawn from their own marginal,
     see `trailing_marginal`), the others and b are drawn given them.
@@ -150,7 +152,7 @@ def draw(arrow: Arrow, factor: Factor, rest: Array, b: Array, known: int, rng: n
     S, v, u, G, L, touch = factor.S, factor.v, factor.u, factor.G, factor.L, arrow.touch
     free = R - known
     for i in range(free):
-        t = v[i] + rng.standard_normal()
+        t = v[i] + scale * rng.standard_normal()
         for k in range(free, R):
             t -= S[k, i] * rest[k]
         rest[i] = t
@@ -164,11 +166,17 @@ def draw(arrow: Arrow, factor: Factor, rest: Array, b: Array, known: int, rng: n
         m = arrow.start[j + 1] - first
         base = p * first
         for i in range(p):
-            t = u[j, i] + rng.standard_normal()
+            t = u[j, i] + scale * rng.standard_normal()
             for c in range(m):
                 t -= G[base + i * m + c] * rest[touch[first + c]]
             b[j, i] = t
         solve_lower_transposed(L[j], b[j], p)
+
+
+@kernel
+def draw(arrow: Arrow, factor: Factor, rest: Array, b: Array, known: int, rng: np.random.Generator) -> None:
+    """Draw (rest, b) from the factorised Gaussian; see `draw_scaled`."""
+    draw_scaled(arrow, factor, rest, b, known, 1.0, rng)
 
 
 @kernel(inner=True)

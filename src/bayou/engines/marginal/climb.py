@@ -1,0 +1,101 @@
+"""From a start to the maximum of a marginal likelihood: descent, borders tried, how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from bayou._types import Array
+from bayou.conditional.parameters import Parameters
+from bayou.engines.marginal.descent import (
+    CONVERGED,
+    DECREMENT,
+    GOING,
+    ITERATIONS,
+    VALUE,
+    advance,
+    new_descent,
+)
+from bayou.engines.marginal.singular import probe, snap
+from bayou.packed import packed
+
+Evaluate = Callable[[Array], tuple[float, Array]]
+GOOD = 1e-7  # of the gain still promised, where rounding ended a descent before its own tolerance
+RESTARTS = 4
+
+
+@dataclass
+class Maximum:
+    """Where a climb ended.
+
+    Attributes
+    ----------
+    psi, value
+        The parameters, and minus the criterion there.
+    converged
+        Whether it is a stationary point.
+    iterations
+        Quasi-Newton steps.
+    promise
+        The gain in the criterion that one more step promises: how far from the top, in log likelihood.
+    H
+        The inverse Hessian that the descent has learnt, (d, d).
+    """
+
+    psi: Array
+    value: float
+    converged: bool
+    iterations: int
+    promise: float
+    H: Array
+
+
+def climb(evaluate: Evaluate, numbers: Parameters, at: int, psi: Array, H: Array) -> Maximum:
+    """Minimise from psi with inverse Hessian H; covariance parameters begin at position ``at``.
+
+    When it returns, the last evaluation was at the minimum.
+    """
+    iterations = 0
+    for _ in range(RESTARTS):
+        state = new_descent(psi, H)
+        handed = packed(state)
+        status = GOING if len(psi) else CONVERGED
+        if not len(psi):
+            state.facts[VALUE] = evaluate(psi)[0]
+        while status == GOING:
+            status = int(advance(handed, *evaluate(state.trial)))
+        iterations += int(state.facts[ITERATIONS])
+        psi, value = state.x.copy(), float(state.facts[VALUE])
+        promise = 0.5 * float(state.facts[DECREMENT])
+        converged = status == CONVERGED or (np.isfinite(value) and promise < GOOD)
+        if not numbers.size or not np.isfinite(value):
+            break
+        settled = snap(lambda x: evaluate(x)[0], numbers, psi, at, value)
+        value = evaluate(settled)[0]
+        psi = settled
+        better = probe(lambda x: evaluate(x)[0], numbers, psi, at, value)
+        if better is None:
+            break
+        psi, H = better, state.H.copy()
+    evaluate(psi)
+    return Maximum(psi, value, bool(converged), iterations, promise, state.H)
+
+
+def hessian(evaluate: Evaluate, psi: Array, H: Array) -> Array:
+    """Return the Hessian (d, d) of minus the criterion by central differences of its gradient.
+
+    Steps are a hundredth of a standard error, by the inverse Hessian of the descent, so that their own error is
+    1e-4 of that squared.
+    """
+    d = len(psi)
+    out = np.empty((d, d))
+    for i in range(d):
+        step = np.zeros(d)
+        step[i] = min(max(1e-2 * float(np.sqrt(max(H[i, i], 0.0))), 1e-5), 1e-2)
+        above = np.array(evaluate(psi + step)[1])
+        below = np.array(evaluate(psi - step)[1])
+        out[i] = (above - below) / (2.0 * step[i])
+    evaluate(psi)
+    return 0.5 * (out + out.T)

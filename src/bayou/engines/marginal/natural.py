@@ -1,0 +1,106 @@
+"""From the optimiser's parameters to sds, correlations and dispersions, on a scale where they are about normal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bayou._types import Array
+from bayou.posterior import factor_names
+from bayou.posterior.posterior import estimated_pairs
+
+if TYPE_CHECKING:
+    from bayou.model import Model
+
+EDGE = 1e-10  # an sd relative to its unit, or a correlation's distance from one, that counts as the border
+
+
+@dataclass(frozen=True)
+class NaturalRow:
+    """One hyperparameter as printed.
+
+    Attributes
+    ----------
+    name
+        "sd_g[x]", "cor_g[x,z]" or the dispersion's name.
+    scale
+        "log" or "atanh": where it is about normal.
+    variable, index
+        Where it stands among the draws.
+    """
+
+    name: str
+    scale: str
+    variable: str
+    index: tuple[int, ...]
+
+
+def natural_rows(model: Model, dispersions: bool) -> list[NaturalRow]:
+    """List the hyperparameters of a model in the order of the summary."""
+    design, family = model.design, model.family
+    printed = factor_names([g.name for g in design.groupings], family.dispersion)
+    rows = []
+    for g in design.groupings:
+        name, columns = printed[g.name], g.coefficients
+        rows += [NaturalRow(f"sd_{name}[{c}]", "log", f"sd_{name}", (k,)) for k, c in enumerate(columns)]
+        rows += [
+            NaturalRow(f"cor_{name}[{columns[i]},{columns[j]}]", "atanh", f"cor_{name}", (j, i))
+            for i, j in estimated_pairs(g.blocks)
+        ]
+    if dispersions and family.dispersion is not None:
+        name = family.dispersion
+        if design.sigma_by is None:
+            rows.append(NaturalRow(name, "log", name, ()))
+        else:
+            rows += [NaturalRow(f"{name}[{v}]", "log", name, (k,)) for k, v in enumerate(design.sigma_levels)]
+    return rows
+
+
+def natural_values(
+    model: Model, order: tuple[int, ...], T: Array, dispersion: Array, rows: list[NaturalRow]
+) -> Array:
+    """Return the hyperparameters (rows,) of factors T (K, p, p) and dispersions (S,), on their own scale of numbers."""
+    groupings = model.design.groupings
+    printed = factor_names([g.name for g in groupings], model.family.dispersion)
+    arrays: dict[str, Array] = {}
+    for place, g in enumerate(order):
+        name, p = printed[groupings[g].name], groupings[g].Z.shape[1]
+        Sigma = T[place, :p, :p] @ T[place, :p, :p].T
+        sd = np.sqrt(np.diag(Sigma))
+        arrays[f"sd_{name}"] = sd
+        safe = np.where(sd > 0.0, sd, 1.0)
+        arrays[f"cor_{name}"] = Sigma / np.outer(safe, safe)
+    if model.family.dispersion is not None:
+        arrays[model.family.dispersion] = dispersion if model.design.sigma_by is not None else dispersion[0]
+    return np.array([float(arrays[row.variable][row.index]) for row in rows])
+
+
+def to_scale(values: Array, rows: list[NaturalRow]) -> Array:
+    """Return values on the scale where they are about normal; NaN at the border."""
+    out = np.full(len(rows), np.nan)
+    for k, (value, row) in enumerate(zip(values, rows, strict=True)):
+        if row.scale == "log" and value > 0.0:
+            out[k] = np.log(value)
+        elif row.scale == "atanh" and abs(value) < 1.0 - EDGE:
+            out[k] = np.arctanh(value)
+    return out
+
+
+def from_scale(theta: Array, rows: list[NaturalRow]) -> Array:
+    """Return values (…, rows) from the scale where they are about normal."""
+    log = np.array([row.scale == "log" for row in rows], dtype=bool)
+    with np.errstate(over="ignore"):
+        return np.where(log, np.exp(np.where(log, theta, 0.0)), np.tanh(np.where(log, 0.0, theta)))
+
+
+def jacobian(of: Callable[[Array], Array], psi: Array) -> Array:
+    """Return the derivatives (rows, d) of a smooth function by central differences; NaN rows where it has none."""
+    out = np.empty((len(of(psi)), len(psi)))
+    for i in range(len(psi)):
+        step = np.zeros(len(psi))
+        step[i] = 1e-6 * max(1.0, abs(psi[i]))
+        out[:, i] = (of(psi + step) - of(psi - step)) / (2.0 * step[i])
+    return out

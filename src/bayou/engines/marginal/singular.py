@@ -1,0 +1,117 @@
+"""Covariances at the border of their space: found, set there exactly, and said in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bayou._types import Array
+from bayou.conditional.parameters import Parameters
+
+if TYPE_CHECKING:
+    from bayou.model import Model
+
+SUSPECT = 1e-2  # in units of the parameters: below, the border itself is tried
+SLACK = 1e-8  # of log likelihood that the border may lack
+PROBE = 3e-2  # a spread at which a variance that was set to zero is tried again
+
+
+def _lower(root: Array) -> Array:
+    """Return the lower triangular L, diagonal not negative, with L L' = root root'."""
+    _, R = np.linalg.qr(root.T)
+    signs = np.where(np.diag(R) < 0.0, -1.0, 1.0)
+    return np.asarray((R * signs[:, None]).T)
+
+
+def snap(evaluate: Callable[[Array], float], numbers: Parameters, psi: Array, at: int, value: float) -> Array:
+    """Set directions of a covariance that have all but vanished to zero where the likelihood agrees.
+
+    Parameters
+    ----------
+    evaluate
+        Minus the log likelihood at a whole parameter vector.
+    numbers, at
+        Layout of the covariance parameters, and where they begin in psi.
+    psi, value
+        The minimum found, and the value there.
+
+    Returns
+    -------
+    ndarray
+        psi, its covariance parameters in the normal form (diagonal not negative), border exact.
+    """
+    psi = psi.copy()
+    for r in np.unique(numbers.block):
+        mine = np.flatnonzero(numbers.block == r)
+        rows = np.unique(numbers.row[mine])
+        p = len(rows)
+        place = {int(row): i for i, row in enumerate(rows)}
+        T = np.zeros((p, p))
+        where = [(place[int(numbers.row[i])], place[int(numbers.column[i])]) for i in mine]
+        for i, (a, b) in zip(mine, where, strict=True):
+            T[a, b] = psi[at + i]
+        U, s, _ = np.linalg.svd(T)
+        for small in np.flatnonzero(s < max(SUSPECT, 1e-2 * s[0])):
+            tried = s.copy()
+            tried[small:] = 0.0
+            candidate = psi.copy()
+            L = _lower(U * tried)
+            L[np.abs(L) < 1e-14] = 0.0
+            for i, (a, b) in zip(mine, where, strict=True):
+                candidate[at + i] = L[a, b]
+            new = evaluate(candidate)
+            if new <= value + SLACK:
+                psi, s = candidate, tried
+                break
+        else:
+            L = _lower(T)
+            for i, (a, b) in zip(mine, where, strict=True):
+                psi[at + i] = L[a, b]
+    return psi
+
+
+def probe(evaluate: Callable[[Array], float], numbers: Parameters, psi: Array, at: int, value: float) -> Array | None:
+    """Return a point with a lower value where a variance now zero is not, or None: a border may be a saddle."""
+    for i in np.flatnonzero(numbers.row == numbers.column):
+        if abs(psi[at + i]) < 1e-6:
+            candidate = psi.copy()
+            candidate[at + i] = PROBE
+            if evaluate(candidate) < value - SLACK:
+                return candidate
+    return None
+
+
+def describe(model: Model, order: tuple[int, ...], numbers: Parameters, T: Array) -> list[str]:
+    """Say which effects, or combinations of them, have no variance at factors T (K, p, p)."""
+    said = []
+    groupings = model.design.groupings
+    unit = np.ones(numbers.shape[:2])
+    unit[numbers.factor, numbers.row] = numbers.unit
+    for block in model.bound.blocks:
+        place = order.index(block.grouping)
+        grouping = groupings[block.grouping]
+        columns = list(block.columns)
+        scaled = T[place][np.ix_(columns, columns)] / unit[place][columns][:, None]
+        names = [grouping.coefficients[c] for c in columns]
+        sds = np.sqrt(np.sum(np.square(scaled), axis=1))
+        largest = max(float(sds.max()), 1e-300)
+        zero = [k for k in range(len(columns)) if sds[k] <= 1e-10]
+        for k in zero:
+            said.append(
+                f"sd_{grouping.name}[{names[k]}] is zero, the border of what it can be: the levels of {grouping.name} "
+                f"differ no more in it than chance allows. Leave it out, or give its sd a prior."
+            )
+        U, s, _ = np.linalg.svd(scaled)
+        lost = int(np.sum(s <= 1e-8 * largest)) - len(zero)
+        if lost > 0:
+            weight = U[:, -1 if not zero else -(len(zero) + 1)]
+            parts = [(w, name) for w, name in zip(weight, names, strict=True) if abs(w) > 5e-3]
+            shown = " ".join(f"{'+' if w >= 0 else '−'} {abs(w):.2g} {name}" for w, name in parts).removeprefix("+ ")
+            said.append(
+                f"The covariance of ({', '.join(names)}) by {grouping.name} is singular: {shown} (each in its own "
+                f"unit) has no variance: a correlation is at ±1. Write (… || {grouping.name}), leave a term out, or "
+                "give the covariance a prior."
+            )
+    return said
