@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 import bayou
+from bayou import engines
 from bayou.demos import DEMOS, folder_for, save_pictures
 from bayou.errors import BayouError, FileError
 
@@ -73,7 +74,7 @@ def fit(
     family: Annotated[
         str, typer.Option(help="gaussian, bernoulli, binomial, poisson, negative_binomial or gamma.")
     ] = "gaussian",
-    engine: Annotated[str, typer.Option(help="gibbs, metropolis or auto.")] = "auto",
+    engine: Annotated[str, typer.Option(help=f"One of {', '.join(engines.NAMES)}.")] = "auto",
     seed: Seed = 1,
     draws: Annotated[int | None, typer.Option(min=1, help="Draws kept per chain.")] = None,
     warmup: Annotated[int | None, typer.Option(min=0, help="Scans before the first kept draw.")] = None,
@@ -94,8 +95,6 @@ def fit(
 
     The model and its priors are shown first (on stderr), the estimates after the fit (on stdout).
     """
-    from bayou import engines
-
     given = {"draws": draws, "warmup": warmup, "chains": chains, "thin": thin, "cores": cores, "store": store}
     chosen = engines.get(engine, **{name: value for name, value in given.items() if value is not None})
     model = bayou.Model(formula, data, family, weights=weights, sigma_by=sigma_by, missing=missing)
@@ -134,7 +133,10 @@ def _keep(made: bayou.Fit, folder: Path | None, x: str | None, guard: bool) -> N
     if folder is None:
         return
     files = [made.save(folder / "fit.nc")]
-    files += [write_csv(made.summary(), folder / "summary.csv", "parameter", guard)]
+    summary = made.summary()
+    if made.result.estimates is not None:
+        summary = summary.dropna(axis=1, how="all")  # there are no chains, and so no diagnostics of them
+    files += [write_csv(summary, folder / "summary.csv", "parameter", guard)]
     files += save_pictures(made, folder, x, _note)
     _note(f"\nWrote {', '.join(file.name for file in files)} to {folder}")
 
@@ -219,7 +221,7 @@ def warmup() -> None:
     """Compile everything ahead, so that the first fit on this machine starts at once."""
     import time
 
-    from bayou import datasets, demos, engines
+    from bayou import datasets, demos
     from bayou.jit import cache_folder
 
     started = time.perf_counter()

@@ -108,6 +108,11 @@ class Model:
     functions
         Functions of one column that the formula may call, by name.
 
+    Attributes
+    ----------
+    priors_given
+        Whether priors were given: engines that maximise a likelihood use none otherwise.
+
     Raises
     ------
     FormulaError, DataError, PriorError, ImproperPosterior
@@ -146,6 +151,7 @@ class Model:
             parsed, data, chosen, weights=weights, sigma_by=sigma_by, missing=missing, functions=functions
         )
         design.check_sizes(built)
+        self.priors_given = priors is not None and len(Priors.of(priors)) > 0
         self._set(built, binding.bind(priors, built))
 
     def _set(self, built: Design, bound: BoundPriors) -> None:

@@ -12,13 +12,23 @@ if TYPE_CHECKING:
     from bayou.engines.auto import Auto as Auto
     from bayou.engines.base import Engine as Engine
     from bayou.engines.gibbs import Gibbs as Gibbs
+    from bayou.engines.laplace import Laplace as Laplace
     from bayou.engines.metropolis import Metropolis as Metropolis
+    from bayou.engines.ml import ML as ML
+    from bayou.engines.reml import REML as REML
 
 # imported when first used: an engine brings its kernels, and with them the compiler
-CLASSES = {"Gibbs": "gibbs", "Metropolis": "metropolis", "Auto": "auto", "Engine": "base"}
-NAMES = {"gibbs": "Gibbs", "metropolis": "Metropolis", "auto": "Auto"}
+NAMES = {
+    "gibbs": "Gibbs",
+    "metropolis": "Metropolis",
+    "ml": "ML",
+    "reml": "REML",
+    "laplace": "Laplace",
+    "auto": "Auto",
+}
+CLASSES = {**{name: module for module, name in NAMES.items()}, "Engine": "base"}
 
-__all__ = ["Auto", "Engine", "Gibbs", "Metropolis", "get"]
+__all__ = ["ML", "REML", "Auto", "Engine", "Gibbs", "Laplace", "Metropolis", "get"]
 
 
 def __getattr__(name: str) -> Any:
@@ -33,7 +43,7 @@ def get(engine: str | Engine, **settings: Any) -> Engine:
     Parameters
     ----------
     engine
-        "gibbs", "metropolis", "auto", or an engine object.
+        "gibbs", "metropolis", "ml", "reml", "laplace", "auto", or an engine object.
     **settings
         Fields of the engine's class, such as ``draws=500``; they replace those of an engine object.
 

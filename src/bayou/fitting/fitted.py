@@ -13,8 +13,15 @@ from bayou._types import Array
 from bayou.diagnose import Diagnostics, Verdict, examine, judge
 from bayou.errors import Unsupported
 from bayou.model import Model
-from bayou.posterior import Posterior, storage
-from bayou.posterior.summaries import described, draws_frame, effects_frame, probability, summary_frame
+from bayou.posterior import Estimates, Posterior, storage
+from bayou.posterior.summaries import (
+    described,
+    draws_frame,
+    effects_frame,
+    fixed_columns,
+    probability,
+    summary_frame,
+)
 from bayou.predict import Groups, Kind
 
 if TYPE_CHECKING:
@@ -63,7 +70,9 @@ class Fit:
         Returns
         -------
         pandas.DataFrame
-            mean, sd, lower, median, upper, r_hat, ess_bulk, ess_tail; rows ``beta[Intercept]`` first.
+            mean, sd, lower, median, upper, r_hat, ess_bulk, ess_tail; rows ``beta[Intercept]`` first. After an
+            engine that maximises a likelihood, mean and median are the estimate, sd its standard error, the interval
+            Wald's (on the log scale for sds, the atanh scale for correlations), and the last three are NaN.
         """
         key = (probability(interval), bool(groups))
         if key not in self._summaries:
@@ -72,16 +81,24 @@ class Fit:
 
     @property
     def fixed_effects(self) -> pd.DataFrame:
-        """The fixed effects, indexed by coefficient."""
+        """The fixed effects, indexed by coefficient: the columns of the summary.
+
+        After an engine that maximises a likelihood also estimate, se, and the test against zero: statistic, df
+        (infinite where it is normal) and two-sided p.
+        """
         frame = self.summary()
         frame = frame[[str(name).startswith("beta[") for name in frame.index]]
+        found = self.result.estimates
+        if found is not None:
+            frame = frame.assign(**fixed_columns(found))
         return frame.set_axis(list(self.model.design.coefficients), axis=0).rename_axis("coefficient")
 
     @property
     def variance_components(self) -> pd.DataFrame:
-        """Group sds, correlations and the dispersion."""
+        """Group sds, correlations and the dispersion; after a likelihood engine also as estimate and se."""
         frame = self.summary()
-        return frame[[not str(name).startswith("beta[") for name in frame.index]]
+        frame = frame[[not str(name).startswith("beta[") for name in frame.index]]
+        return frame if self.result.estimates is None else frame.assign(estimate=frame["mean"], se=frame["sd"])
 
     def random_effects(self, factor: str, interval: float = 0.95) -> pd.DataFrame:
         """Return the coefficients of each level of a grouping factor.
@@ -96,7 +113,8 @@ class Fit:
         Returns
         -------
         pandas.DataFrame
-            mean, sd, lower, median, upper, indexed by (level, coefficient).
+            mean, sd, lower, median, upper, indexed by (level, coefficient). After a likelihood engine the mean is
+            the mode (the BLUP in a Gaussian model) and sd the root of its prediction error variance.
 
         Raises
         ------
@@ -190,35 +208,61 @@ class Fit:
         return loo(self.result)
 
     def loo(self) -> Any:
-        """Pareto-smoothed leave-one-out cross-validation, an ``arviz_stats.ELPDData``."""
+        """Pareto-smoothed leave-one-out cross-validation, an ``arviz_stats.ELPDData``.
+
+        Raises
+        ------
+        Unsupported
+            After an engine that maximises a likelihood.
+        """
+        found = self.result.estimates
+        if found is not None:
+            raise Unsupported(
+                f"fit.loo() weighs draws from a posterior; those of {found.method} come from a Gaussian around its "
+                "estimates. Compare with fit.aic or fit.bic, or fit with a sampler (engine='auto')."
+            )
         return self._loo
 
-    def _likelihood_only(self, what: str) -> Unsupported:
+    def _estimates(self, what: str) -> Estimates:
+        found = self.result.estimates
+        if found is not None:
+            return found
         engine = self.result.info.get("engine", self.result.engine)
-        return Unsupported(
+        raise Unsupported(
             f"{what} belongs to engines that maximise or integrate the likelihood; this fit "
             f"was sampled by {engine}. Compare fits with fit.loo()."
         )
 
     @property
     def log_marginal(self) -> float:
-        """Log marginal likelihood, of engines that have it."""
-        raise self._likelihood_only("The log marginal likelihood")
+        """Log marginal likelihood, of engines that have it: the parameters are integrated out too."""
+        found = self._estimates("The log marginal likelihood")
+        raise Unsupported(
+            f"The log marginal likelihood integrates over all parameters, and {found.method} maximises over them. "
+            "Compare fits by fit.log_likelihood, fit.aic or fit.bic."
+        )
 
     @property
     def log_likelihood(self) -> float:
-        """Maximised log likelihood, of likelihood engines."""
-        raise self._likelihood_only("The maximised log likelihood")
+        """Maximised log likelihood, of likelihood engines: all constants in, priors out; REML: the restricted one.
+
+        Raises
+        ------
+        Unsupported
+            After a sampler, and after a method without a likelihood (PQL).
+        """
+        what = "The maximised log likelihood"
+        return self._estimates(what).require_likelihood(what)
 
     @property
     def aic(self) -> float:
-        """Akaike's criterion, of likelihood engines."""
-        raise self._likelihood_only("AIC")
+        """Akaike's criterion, of likelihood engines; by REML it compares fits with the same fixed effects only."""
+        return self._estimates("AIC").aic
 
     @property
     def bic(self) -> float:
-        """Schwarz's criterion, of likelihood engines."""
-        raise self._likelihood_only("BIC")
+        """Schwarz's criterion, of likelihood engines; by REML it compares fits with the same fixed effects only."""
+        return self._estimates("BIC").bic
 
     # ---- use -------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +11,23 @@ import numpy as np
 if TYPE_CHECKING:
     from bayou.fitting.fitting import Fit
     from bayou.model import Model
+    from bayou.posterior import Estimates
 
 __all__ = ["describe_fit", "describe_model", "fit_html", "model_html"]
 
-HEADINGS = ("mean", "sd", "lower", "median", "upper", "R-hat", "ESS bulk", "ESS tail")
-COLUMNS = ("mean", "sd", "lower", "median", "upper", "r_hat", "ess_bulk", "ess_tail")
+COLUMNS = {"mean": "mean", "sd": "sd", "lower": "lower", "median": "median", "upper": "upper"}
+COLUMNS |= {"r_hat": "R-hat", "ess_bulk": "ESS bulk", "ess_tail": "ESS tail"}
+ESTIMATED = {"mean": "estimate", "sd": "se", "lower": "lower", "upper": "upper"}
 LABEL_WIDTH = 9
-WIDTH = 100
+
+
+@dataclass(frozen=True)
+class Block:
+    """A table of estimates: its title, what stands above the columns, and rows of (name, cells)."""
+
+    title: str
+    headings: list[str]
+    rows: list[tuple[str, list[str]]]
 
 
 # ---- facts ---------------------------------------------------------------------------------
@@ -49,6 +60,8 @@ def fit_facts(fit: Fit) -> list[tuple[str, list[str]]]:
     """Return what is known of a fit beside its estimates, as (label, lines)."""
     result = fit.result
     facts = [fact for fact in model_facts(fit.model) if fact[0] != "Notes"]
+    if result.estimates is not None:
+        return _estimates_facts(fit, facts, result.estimates)
     method = result.info.get("method")
     engine = result.engine + (f", {method}" if method else "")
     draws = f"{_counted(result.chains, 'chain')} of {_counted(result.size, 'draw')}"
@@ -58,18 +71,58 @@ def fit_facts(fit: Fit) -> list[tuple[str, list[str]]]:
     return [*facts, ("Engine", [engine, f"{draws}, {fit.seconds:.2f} s"])]
 
 
-def blocks_of(fit: Fit) -> list[tuple[str, list[tuple[str, list[str]]]]]:
-    """Return the two blocks of estimates: (title, rows of (name, cells))."""
-    frame = fit.summary()
-    numbers, sds = frame[list(COLUMNS)].to_numpy(dtype=float), frame["sd"].to_numpy(dtype=float)
+def _estimates_facts(fit: Fit, facts: list[tuple[str, list[str]]], found: Estimates) -> list[tuple[str, list[str]]]:
+    if not found.priors_used:
+        facts = [*(fact for fact in facts if fact[0] != "Priors"), ("Priors", ["none were used"])]
+    seconds = fit.seconds
+    took = f"{seconds:.2f} s" if not seconds < 0.1 else f"{1000 * seconds:.2g} ms"
+    counted = _counted(found.parameters, "parameter")
+    if np.isnan(found.log_likelihood):
+        fitted = [f"{found.method}: it has no likelihood of the data, so no AIC or BIC; {counted}"]
+    else:
+        criterion = "log likelihood without the priors" if found.priors_used else found.criterion
+        said = f"{found.method}, {found.criterion} maximised" if found.priors_used else found.method
+        fitted = [
+            f"{said}: {criterion} {found.log_likelihood:.2f} with {counted}; AIC {found.aic:.2f}, BIC {found.bic:.2f}"
+        ]
+    return [*facts, ("Engine", [f"{fit.result.engine}, {took}"]), ("Method", fitted)]
+
+
+def blocks_of(fit: Fit) -> list[Block]:
+    """Return the two blocks of estimates, those of the group level first."""
+    frame, found = fit.summary(), fit.result.estimates
+    columns = COLUMNS if found is None else ESTIMATED
+    numbers, sds = frame[list(columns)].to_numpy(dtype=float), frame["sd"].to_numpy(dtype=float)
     rows = [
-        (str(name), [_cell(column, value, sd) for column, value in zip(COLUMNS, values, strict=True)])
+        (str(name), [_cell(column, value, sd) for column, value in zip(columns, values, strict=True)])
         for name, values, sd in zip(frame.index, numbers.tolist(), sds.tolist(), strict=True)
     ]
     groups = [row for row in rows if row[0].startswith(("sd_", "cor_"))]
     population = [row for row in rows if row not in groups]
-    blocks = [("Group level", groups), ("Population level", population)]
-    return [block for block in blocks if block[1]]
+    headings = list(columns.values())
+    tested = headings
+    if found is not None:
+        names, tests = _tests(found)
+        tested = headings + names
+        nothing = [[""] * len(names)] * (len(population) - len(tests))
+        population = [(name, row + more) for (name, row), more in zip(population, tests + nothing, strict=True)]
+    blocks = [Block("Group level", headings, groups), Block("Population level", tested, population)]
+    return [block for block in blocks if block.rows]
+
+
+def _tests(found: Estimates) -> tuple[list[str], list[list[str]]]:
+    """Return headings and cells of the tests of the fixed effects: t with degrees of freedom where there are some."""
+    statistic, df, p = (values.tolist() for values in found.tests())
+    exact = bool(np.isfinite(df).any())
+    rows = [
+        [_plain(s, 2), *([_plain(d, 1)] if exact else []), "<0.0001" if q < 1e-4 else _plain(q, 4)]
+        for s, d, q in zip(statistic, df, p, strict=True)
+    ]
+    return ["t", "df", "p"] if exact else ["z", "p"], rows
+
+
+def _plain(value: float, decimals: int) -> str:
+    return f"{value:,.{decimals}f}" if np.isfinite(value) else "–"
 
 
 def _cell(column: str, value: float, sd: float) -> str:
@@ -110,16 +163,15 @@ def describe_fit(fit: Fit) -> str:
     verdict = fit.verdict
     lines = ["bayou fit", *_facts_text(fit_facts(fit))]
     blocks = blocks_of(fit)
-    width = max((len(name) for _, rows in blocks for name, _ in rows), default=0)
-    cells = [list(HEADINGS), *(row for _, rows in blocks for _, row in rows)]
-    widths = [max(len(row[k]) for row in cells) for k in range(len(HEADINGS))]
-    for title, rows in blocks:
-        cells = [list(HEADINGS), *(row for _, row in rows)]
-        names = ["", *(name for name, _ in rows)]
-        lines += ["", title]
+    width = max((len(name) for block in blocks for name, _ in block.rows), default=0)
+    cells = [row for block in blocks for row in (block.headings, *(row for _, row in block.rows))]
+    columns = max(map(len, cells), default=0)
+    widths = [max(len(row[k]) for row in cells if k < len(row)) for k in range(columns)]
+    for block in blocks:
+        lines += ["", block.title]
         lines += [
-            f"  {name:<{width}}" + "".join(f"  {c:>{w}}" for c, w in zip(row, widths, strict=True))
-            for name, row in zip(names, cells, strict=True)
+            f"  {name:<{width}}" + "".join(f"  {c:>{w}}" for c, w in zip(row, widths, strict=False)).rstrip()
+            for name, row in [("", block.headings), *block.rows]
         ]
     lines.append("")
     if verdict.ok:
@@ -151,16 +203,16 @@ def fit_html(fit: Fit) -> str:
     verdict = fit.verdict
     said = f"<p><strong>{escape(verdict.line)}</strong></p>"
     notes = "".join(f"<li>{escape(note)}</li>" for note in verdict.notes)
-    tables = "".join(_block_html(title, rows) for title, rows in blocks_of(fit))
+    tables = "".join(_block_html(block) for block in blocks_of(fit))
     body = _facts_html(fit_facts(fit)) + tables
     body = body + said if verdict.ok else said + body
     return f"<div><strong>bayou fit</strong>{body}{f'<ul>{notes}</ul>' if notes else ''}</div>"
 
 
-def _block_html(title: str, rows: list[tuple[str, list[str]]]) -> str:
+def _block_html(block: Block) -> str:
     def line(tag: str, cells: list[Any]) -> str:
         inside = "".join(f"<{tag} style='text-align:right'>{escape(c)}</{tag}>" for c in cells)
         return f"<tr>{inside}</tr>"
 
-    table = line("th", ["", *HEADINGS]) + "".join(line("td", [name, *row]) for name, row in rows)
-    return f"<h4>{escape(title)}</h4><table>{table}</table>"
+    table = line("th", ["", *block.headings]) + "".join(line("td", [name, *row]) for name, row in block.rows)
+    return f"<h4>{escape(block.title)}</h4><table>{table}</table>"

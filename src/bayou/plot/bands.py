@@ -71,7 +71,8 @@ def draw_bands(
     axes[0].set_ylabel(plain(response_words(design)))
     _limits(axes, quantiles, shown_responses(design))
     caption = (
-        f"Posterior median and {chance} interval at each {x}; dots: the data.",
+        f"{'Posterior median' if posterior.estimates is None else 'Median'} and {chance} interval at each {x}; "
+        "dots: the data.",
         known.held(x, template),
         _centre(known, template),
         _trials(posterior, trials),

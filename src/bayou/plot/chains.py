@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from bayou._types import Array
-from bayou.errors import DataError
+from bayou.errors import DataError, Unsupported
 from bayou.plot.numbers import autocorrelations, chosen_rows, density, engine_title
 from bayou.plot.style import (
     BLACK,
@@ -38,6 +38,15 @@ __all__ = ["draw_autocorrelation", "draw_trace"]
 POINTS = 1000  # more points of a chain than this cannot be told apart
 
 
+def _require_chains(picture: str, posteriors: Sequence[Posterior]) -> None:
+    for posterior in posteriors:
+        if posterior.estimates is not None:
+            raise Unsupported(
+                f"fit.plot.{picture}() is of Markov chains, and {posterior.estimates.method} has none: its draws are "
+                "independent. Look at fit.verdict for its convergence and at fit.plot.coefficients() for its estimates."
+            )
+
+
 def draw_trace(
     posterior: Posterior,
     parameters: str | Iterable[str] | None,
@@ -46,6 +55,7 @@ def draw_trace(
     save: str | os.PathLike[str] | None,
 ) -> Picture:
     """Draw densities and paths of parameters; see `bayou.plot.Plots.trace`."""
+    _require_chains("trace", [posterior])
     names, left_out = chosen_rows(posterior, parameters, limit)
     chains = posterior.chains
     picture = canvas(8.0, 0.75 + 0.95 * len(names), size)
@@ -107,6 +117,7 @@ def draw_autocorrelation(
     save: str | os.PathLike[str] | None,
 ) -> Picture:
     """Draw autocorrelations, fits side by side; see `bayou.plot.Plots.autocorrelation`."""
+    _require_chains("autocorrelation", posteriors)
     first = posteriors[0]
     names, left_out = chosen_rows(first, parameters, limit)
     common = [name for name in names if all(name in one.rows for one in posteriors)]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from scipy.special import ndtri
 
 from bayou._types import Array, Labels
 from bayou.errors import DataError
@@ -66,10 +67,10 @@ def draw_coefficients(
     """Draw the forest of fixed effects and sds; see `bayou.plot.Plots.coefficients`."""
     positive("limit", limit)
     blocks, notes = [], []
-    for title, labels, draws in _kinds(posterior):
+    for title, labels, rows in _kinds(posterior):
         if len(labels) > limit:
             notes.append(f"The first {limit} of {len(labels)} under {title.lower()}.")
-        quantiles = np.quantile(draws[:limit].reshape(len(draws[:limit]), -1), _cuts(interval), axis=1).T
+        quantiles = _quantiles(posterior, rows[:limit], interval)
         blocks += _split(Block(title, labels[:limit], quantiles, zero=True))
     if not blocks:
         raise DataError("This model has no coefficients and no sds to show.")
@@ -81,7 +82,10 @@ def draw_coefficients(
         _forest(ax, block)
     link = posterior.model.family.link.name
     scale = "" if link == "identity" else f"Coefficients and sds between groups are on the {link} scale."
-    meaning = f"Dot: median; thick line: 50 %, thin line: {percent(interval)} interval, also in numbers."
+    dot, kind = ("median", "interval") if posterior.estimates is None else ("estimate", "Wald interval")
+    meaning = f"Dot: {dot}; thick line: 50 %, thin line: {percent(interval)} {kind}, also in numbers."
+    if any(low == high for block in blocks for low, high in block.quantiles[:, (0, 4)]):
+        notes.append("A dot alone has no interval.")
     return finish(picture, f"Estimates for {posterior.model.design.response_name}", (meaning, scale, *notes), save=save)
 
 
@@ -97,9 +101,22 @@ def _cuts(interval: float) -> tuple[float, float, float, float, float]:
     return 0.5 - interval / 2, 0.25, 0.5, 0.75, 0.5 + interval / 2
 
 
-def _kinds(posterior: Posterior) -> list[tuple[str, list[str], Array]]:
-    """Return title, labels and draws (rows, chain, draw) of fixed effects and of sds."""
-    kinds: dict[str, tuple[list[str], list[Array]]] = {}
+def _quantiles(posterior: Posterior, names: Sequence[str], interval: float) -> Array:
+    """Return the five numbers (rows, 5) of some summary rows; all are the estimate where it has no interval."""
+    cuts = _cuts(interval)
+    found = posterior.estimates
+    if found is None:
+        draws = np.array([posterior.values(posterior.rows[name]) for name in names])
+        return np.asarray(np.quantile(draws.reshape(len(draws), -1), cuts, axis=1).T)
+    (lower, upper), (first, third) = found.interval(interval), found.interval(0.5)
+    every = np.column_stack([lower, first, found.estimate, third, upper])
+    every = np.where(np.isnan(every), found.estimate[:, None], every)
+    return np.asarray(every[[found.rows.index(name) for name in names]])
+
+
+def _kinds(posterior: Posterior) -> list[tuple[str, list[str], list[str]]]:
+    """Return title, labels and names of the summary rows of fixed effects and of sds."""
+    kinds: dict[str, tuple[list[str], list[str]]] = {}
     printed = {f"sd_{posterior.names[g.name]}": g for g in posterior.model.design.groupings}
     for name, place in posterior.rows.items():
         key, index = place
@@ -112,10 +129,10 @@ def _kinds(posterior: Posterior) -> list[tuple[str, list[str], Array]]:
             title, label = (SDS, name.replace("sigma", "residual", 1)) if key == "sigma" else ("Dispersion", name)
         else:
             continue
-        labels, draws = kinds.setdefault(title, ([], []))
+        labels, names = kinds.setdefault(title, ([], []))
         labels.append(label)
-        draws.append(posterior.values(place))
-    return [(title, labels, np.array(draws)) for title, (labels, draws) in kinds.items()]
+        names.append(name)
+    return [(title, labels, names) for title, (labels, names) in kinds.items()]
 
 
 def _split(block: Block) -> list[Block]:
@@ -142,7 +159,7 @@ def _forest(ax: Axes, block: Block) -> None:
     ax.hlines(rows, first, third, color=BLUE, linewidth=2.6)
     ax.plot(median, rows, "o", color="white", markeredgecolor=BLUE, markeredgewidth=1.1, markersize=4.0)
     for row, low, middle, high in zip(rows, lower, median, upper, strict=True):
-        words = _numbers(low, middle, high)
+        words = _numbers(low, middle, high) if high > low else f"{middle:.4g}".replace("-", "\N{MINUS SIGN}")
         ax.text(1.015, row, words, transform=ax.get_yaxis_transform(), va="center", size=SMALL, color=BLACK)
     ax.set_yticks(rows, [plain(shortened(label, 44)) for label in block.labels])
     ax.set_ylim(-0.6, len(rows) - 0.4)
@@ -174,7 +191,7 @@ def draw_caterpillar(
     Parameters
     ----------
     posterior
-        Its draws of b are needed.
+        Its draws of b are needed, or its modes with their prediction errors.
     place
         Which grouping factor.
     levels
@@ -184,8 +201,7 @@ def draw_caterpillar(
         As for `Plots.groups`.
     """
     grouping = posterior.model.design.groupings[place]
-    draws = posterior.effects(grouping.name)
-    every = np.quantile(draws.reshape(-1, *draws.shape[2:]), _cuts(interval), axis=0)
+    every = _effect_quantiles(posterior, grouping.name, interval)
     order = np.argsort(every[2, :, 0], kind="stable")
     if levels is None:
         levels = [int(order[k]) for k in spread_out(len(order), limit)]
@@ -202,7 +218,8 @@ def draw_caterpillar(
     cut = f"The first {columns} of {len(grouping.coefficients)} coefficients."
     link = posterior.model.family.link.name
     scale = "" if link == "identity" else f" ({link} scale)"
-    meaning = f"Difference from the average level{scale}: median, 50 % and {percent(interval)} intervals."
+    centre = "median" if posterior.estimates is None else "mode"
+    meaning = f"Difference from the average level{scale}: {centre}, 50 % and {percent(interval)} intervals."
     legend = [(Line2D([], [], color=LIGHT, linewidth=0.8), "average level")]
     return finish(
         picture,
@@ -211,6 +228,16 @@ def draw_caterpillar(
         legend,
         save,
     )
+
+
+def _effect_quantiles(posterior: Posterior, factor: str, interval: float) -> Array:
+    """Return the five numbers (5, J, p) of the coefficients of each level."""
+    cuts = _cuts(interval)
+    if posterior.estimates is not None and posterior.estimates.effects is not None:
+        mode, error = posterior.estimates.group_effects(factor)
+        return np.asarray(mode + ndtri(cuts)[:, None, None] * error)
+    draws = posterior.effects(factor)
+    return np.asarray(np.quantile(draws.reshape(-1, *draws.shape[2:]), cuts, axis=0))
 
 
 def _caterpillar(ax: Axes, quantiles: Array, title: str, labels: Labels) -> None:

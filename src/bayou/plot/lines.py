@@ -75,9 +75,8 @@ def draw_groups(
     chosen = None if levels is None else _positions(design, place, list(levels))
     along = known.varying(place) if x is None else known.known(x)
     if along is None or (x is not None and along in known.categories):
-        return draw_caterpillar(
-            thinned(posterior, draws), place, chosen, interval, positive("limit", limit), size, save
-        )
+        sample = thinned(posterior, draws) if posterior.estimates is None else posterior
+        return draw_caterpillar(sample, place, chosen, interval, positive("limit", limit), size, save)
     counts = np.bincount(grouping.codes, minlength=len(grouping.levels))
     shown, sentence = _shown(chosen, counts, positive("limit", limit), grouping.name)
     lines = [_line(thinned(posterior, draws), known, place, level, along, interval) for level in shown]

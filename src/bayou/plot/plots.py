@@ -68,6 +68,8 @@ class Plots:
         ------
         DataError
             For a parameter that does not exist.
+        Unsupported
+            After an engine without chains.
         """
         return draw_trace(self._fit.result, parameters, limit, size, save)
 
@@ -97,6 +99,8 @@ class Plots:
         ------
         DataError
             For a parameter that does not exist, or fits without a common one.
+        Unsupported
+            After an engine without chains.
 
         Examples
         --------
@@ -121,6 +125,7 @@ class Plots:
     ) -> Picture:
         """Draw medians and intervals of the fixed effects, the sds between groups and the dispersion.
 
+        After an engine that maximises a likelihood these are the estimates and their Wald intervals.
         An intercept far from the other coefficients gets an axis of its own.
 
         Parameters

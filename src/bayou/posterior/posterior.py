@@ -11,6 +11,8 @@ import numpy as np
 
 from bayou._types import Array, Integers, Labels
 from bayou.errors import BayouError, Unsupported
+from bayou.posterior.estimates import Estimates
+from bayou.posterior.lazy import DrawnOnDemand
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -92,58 +94,72 @@ class Posterior:
         are correlated, ``b_g`` (…, J, p) where the engine kept them. Here ``g`` is the factor's
         printed name (`names`). The engine that keeps only some draws of b gives those, their
         numbers as ``info["effect_draws"]``, and running moments ``mean_b_g``, ``sd_within_b_g``
-        (chain, J, p), which are moved to `moments`.
+        (chain, J, p), which are moved to `moments`. A `DrawnOnDemand` is kept as it is, and drawn from when
+        somebody looks at it.
     statistics
         Per draw, shape (chain, draw): log density, acceptance, divergences.
     info
         What can be said in JSON: seconds, seed, warmup, thin, messages (a list of sentences).
     group_statistics
         Per chain and level, e.g. ``acceptance_g`` (chain, J).
+    estimates
+        What an engine that maximises a likelihood found; None for samplers.
     """
 
     model: Model
     engine: str
-    draws: dict[str, Array]
+    draws: Mapping[str, Array]
     statistics: dict[str, Array] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
     group_statistics: dict[str, Array] = field(default_factory=dict)
     moments: dict[str, Array] = field(default_factory=dict)
+    estimates: Estimates | None = None
 
     def __post_init__(self) -> None:
-        arrays = {k: np.asarray(v, dtype=np.float64) for k, v in self.draws.items()}
-        self.moments |= {k: v for k, v in arrays.items() if k.startswith(("mean_b_", "sd_within_b_"))}
-        self.draws = {k: v for k, v in arrays.items() if k not in self.moments}
-        shapes = {v.shape[:2] for k, v in self.draws.items() if not k.startswith("b_")}
+        if not isinstance(self.draws, DrawnOnDemand):
+            arrays = {k: np.asarray(v, dtype=np.float64) for k, v in self.draws.items()}
+            self.moments |= {k: v for k, v in arrays.items() if k.startswith(("mean_b_", "sd_within_b_"))}
+            self.draws = {k: v for k, v in arrays.items() if k not in self.moments}
+        shapes = {self.shape(k)[:2] for k in self.draws if not k.startswith("b_")}
         if len(shapes) != 1 or len(next(iter(shapes))) != 2:
             raise BayouError(f"The draws must share their leading (chain, draw) shape; they have {shapes}.")
+        if self.estimates is not None and self.estimates.rows != tuple(self.rows):
+            raise BayouError(f"The estimates are of {self.estimates.rows}, and the draws of {tuple(self.rows)}.")
 
     # ---- sizes and names -------------------------------------------------------------------
 
     @property
     def chains(self) -> int:
         """Number of chains."""
-        return int(self._any.shape[0])
+        return self._lead[0]
 
     @property
     def size(self) -> int:
         """Number of draws kept per chain."""
-        return int(self._any.shape[1])
+        return self._lead[1]
 
     @property
-    def _any(self) -> Array:
-        return next(v for k, v in self.draws.items() if not k.startswith("b_"))
+    def _lead(self) -> tuple[int, ...]:
+        return self.shape(next(k for k in self.draws if not k.startswith("b_")))[:2]
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        """Return the shape of the draws of a variable without drawing them."""
+        return self.draws.shapes[key] if isinstance(self.draws, DrawnOnDemand) else self.draws[key].shape
 
     @property
     def dispersion(self) -> str | None:
-        """Name of the dispersion if it was estimated: ``sigma``, ``phi`` or ``shape``."""
-        name = self.model.family.dispersion
+        """Name of the dispersion if it was estimated: ``sigma``, ``phi`` or ``shape``.
+
+        In a family that has none of its own it is the factor ``phi`` on the variance, where an engine estimates one.
+        """
+        name = self.model.family.dispersion or "phi"
         return name if name in self.draws else None
 
     @cached_property
     def names(self) -> Mapping[str, str]:
         """Printed name of each grouping factor."""
         design = self.model.design
-        return factor_names([g.name for g in design.groupings], self.model.family.dispersion)
+        return factor_names([g.name for g in design.groupings], self.model.family.dispersion or self.dispersion)
 
     def flat(self, key: str) -> Array:
         """Return the draws of one variable with the chains laid end to end, shape (S, …)."""
@@ -182,7 +198,7 @@ class Posterior:
         """Return the group of the tree in which a variable stands."""
         if key in self.statistics or key in self.group_statistics:
             return "sample_stats"
-        whole = key in self.draws and self.draws[key].shape[1] == self.size
+        whole = key in self.draws and self.shape(key)[1] == self.size
         return "posterior" if whole else "effects"
 
     @cached_property
@@ -215,7 +231,7 @@ class Posterior:
         return rows
 
     def _dispersion_rows(self, name: str) -> dict[str, tuple[str, tuple[int, ...]]]:
-        if self.draws[name].ndim == 2:
+        if len(self.shape(name)) == 2:
             return {name: (name, ())}
         levels = self.model.design.sigma_levels
         return {f"{name}[{level}]": (name, (k,)) for k, level in enumerate(levels)}
@@ -225,7 +241,7 @@ class Posterior:
         return {
             f"b_{self.names[g.name]}[{level},{c}]": (f"b_{self.names[g.name]}", (j, k))
             for g in self.model.design.groupings
-            if self.group("b", g.name) is not None
+            if f"b_{self.names[g.name]}" in self.draws
             for j, level in enumerate(g.levels)
             for k, c in enumerate(g.coefficients)
         }
@@ -269,7 +285,7 @@ class Posterior:
                 f"cor_{printed}": (f"{name}_coefficient", f"{name}_coefficient_bis"),
                 f"acceptance_{printed}": (name,),
             }
-        if self.dispersion and self.draws[self.dispersion].ndim == 3:
+        if self.dispersion and len(self.shape(self.dispersion)) == 3:
             dim = self._dispersion_dimension(coords)
             coords[dim] = coordinate(design.sigma_levels)
             dims[self.dispersion] = (dim,)

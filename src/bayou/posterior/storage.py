@@ -19,12 +19,13 @@ import numpy as np
 
 from bayou._types import Array
 from bayou.errors import BayouError, FileError
+from bayou.posterior.estimates import pack_estimates, unpack_estimates
 from bayou.posterior.packing import pack, unpack
 from bayou.posterior.posterior import Posterior, file_name
 
 __all__ = ["load", "save"]
 
-FORMAT = 1
+FORMAT = 2  # of files with estimates; others are written in format 1, which has none
 GROUP = "bayou"
 
 
@@ -64,21 +65,27 @@ def _write(posterior: Posterior, path: Path) -> None:
 
     groups = posterior.datasets()
     facts, arrays = pack(posterior.model)
+    estimates = None
+    if posterior.estimates is not None:
+        estimates, own_arrays = pack_estimates(posterior.estimates, list(posterior.names))
+        arrays = {**arrays, **own_arrays}
+    written_as = 1 if estimates is None else FORMAT
     everything = (*_stored(posterior), *((f"{GROUP}/{k}", v) for k, v in arrays.items()))
     header = {
-        "format": FORMAT,
+        "format": written_as,
         "version": _version(),
         "engine": posterior.engine,
         "info": posterior.info,
         "variables": _variables(posterior),
         "model": facts,
+        "estimates": estimates,
         "checksums": {place: _checksum(values) for place, values in everything},
     }
     text = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
     columns = {k: ((f"{k}_row",), v) for k, v in arrays.items()}
     own = xr.Dataset({"header": ("byte", text), **columns}, attrs={"checksum": _checksum(text)})
     tree = xr.DataTree.from_dict({f"/{k}": v for k, v in {**groups, GROUP: own}.items()})
-    tree.attrs.update(inference_library="bayou", inference_library_version=_version(), format=FORMAT)
+    tree.attrs.update(inference_library="bayou", inference_library_version=_version(), format=written_as)
     plain: dict[str, Any] = {
         f"/{k}": {str(v): {"_FillValue": None} for v in data.variables} for k, data in {**groups, GROUP: own}.items()
     }
@@ -96,7 +103,7 @@ def _stored(posterior: Posterior) -> list[tuple[str, Array]]:
 
 def _families_of_arrays(posterior: Posterior) -> tuple[tuple[str, dict[str, Array]], ...]:
     return (
-        ("draws", posterior.draws),
+        ("draws", dict(posterior.draws)),
         ("moments", posterior.moments),
         ("statistics", posterior.statistics),
         ("group_statistics", posterior.group_statistics),
@@ -172,7 +179,16 @@ def load(path: str | os.PathLike[str], functions: Mapping[str, Callable[..., Any
             arrays = {place.removeprefix(f"{GROUP}/"): read.array(place) for place in own}
         model = unpack(header["model"], arrays, functions or {})
         draws = {**found["draws"], **found["moments"]}
-        return Posterior(model, header["engine"], draws, found["statistics"], header["info"], found["group_statistics"])
+        estimates = unpack_estimates(header["estimates"], arrays) if header.get("estimates") else None
+        return Posterior(
+            model,
+            header["engine"],
+            draws,
+            found["statistics"],
+            header["info"],
+            found["group_statistics"],
+            estimates=estimates,
+        )
     except BayouError as error:
         raise FileError(f"{source} cannot be read: {error}") from error
     except BlockingIOError as error:

@@ -1,4 +1,4 @@
-"""The draws of a posterior as pandas frames: summary rows, group coefficients, the draws themselves."""
+"""A posterior as pandas frames: summary rows, group coefficients, the draws themselves."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bayou.diagnose import Diagnostics
+    from bayou.posterior.estimates import Estimates
     from bayou.posterior.posterior import Posterior
 
-__all__ = ["described", "draws_frame", "effects_frame", "probability", "summary_frame"]
+__all__ = ["described", "draws_frame", "effects_frame", "fixed_columns", "probability", "summary_frame"]
 
 
 def probability(interval: float) -> float:
@@ -41,6 +42,8 @@ def summary_frame(posterior: Posterior, numbers: Diagnostics, interval: float, g
     """Return one row per parameter with its diagnostics; with ``groups`` also those of b."""
     import pandas as pd
 
+    if posterior.estimates is not None:
+        return _estimates_frame(posterior, posterior.estimates, interval, groups)
     frame = described(list(posterior.rows), posterior.matrix(), interval)
     frame = frame.assign(r_hat=numbers.r_hat, ess_bulk=numbers.ess_bulk, ess_tail=numbers.ess_tail)
     frames = [frame]
@@ -53,6 +56,32 @@ def summary_frame(posterior: Posterior, numbers: Diagnostics, interval: float, g
     return pd.concat(frames) if len(frames) > 1 else frame
 
 
+def _estimates_frame(posterior: Posterior, found: Estimates, interval: float, groups: bool) -> pd.DataFrame:
+    """Return the same columns from estimates; their intervals are Wald's, and there are no chains to diagnose."""
+    import pandas as pd
+
+    lower, upper = found.interval(interval)
+    frames = [_located(list(found.rows), found.estimate, found.se, lower, upper)]
+    for factor, printed in posterior.names.items() if groups else ():
+        own = effects_frame(posterior, factor, interval)
+        frames.append(own.set_axis([f"b_{printed}[{level},{c}]" for level, c in own.index], axis=0))
+    return pd.concat(frames).assign(r_hat=np.nan, ess_bulk=np.nan, ess_tail=np.nan)
+
+
+def _located(index: Any, centre: Array, spread: Array, lower: Array, upper: Array) -> pd.DataFrame:
+    import pandas as pd
+
+    columns = {"mean": centre, "sd": spread, "lower": lower, "median": centre, "upper": upper}
+    return pd.DataFrame({name: values.copy() for name, values in columns.items()}, index)
+
+
+def fixed_columns(found: Estimates) -> dict[str, Array]:
+    """Return what a table of fixed effects has beside the summary: estimate, se, statistic, df, p."""
+    P = found.fixed
+    statistic, df, p = found.tests()
+    return {"estimate": found.estimate[:P], "se": found.se[:P], "statistic": statistic, "df": df, "p": p}
+
+
 def effects_frame(posterior: Posterior, factor: str, interval: float) -> pd.DataFrame:
     """Return the coefficients of each level of a factor, indexed by (level, coefficient)."""
     import pandas as pd
@@ -63,6 +92,12 @@ def effects_frame(posterior: Posterior, factor: str, interval: float) -> pd.Data
         raise DataError(f"The model has no grouping factor {factor!r}; its factors: {known}.")
     levels, coefficients = groupings[factor].levels, groupings[factor].coefficients
     index = pd.MultiIndex.from_product([list(levels), list(coefficients)], names=["level", "coefficient"])
+    if posterior.estimates is not None and posterior.estimates.effects is not None:
+        from scipy.special import ndtri
+
+        mode, error = (values.ravel() for values in posterior.estimates.group_effects(factor))
+        reach = ndtri(0.5 + interval / 2.0) * error
+        return _located(index, mode, error, mode - reach, mode + reach)
     frame = described(index, _one_by_one(posterior.effects(factor)), interval)
     moments = posterior.running_moments(factor)
     if moments is not None:

@@ -75,6 +75,29 @@ class Profile:
             slope(self._sums, self._work, self.restricted)
         return value, self.work.gradient
 
+    def value(self, psi: Array) -> float:
+        """Return minus the log likelihood at relative factors psi (d,)."""
+        return float(deviance(self._sums, self._work, psi, self.restricted))
+
+    def score_moments(self) -> Array:
+        """Return Σ_j s_jk u_jc (d,), units in, where the model was evaluated last: −½ of the squares' own slope."""
+        sums, work = self.sums, self.work
+        b, rest = np.empty_like(work.u), np.empty_like(work.rest)
+        s, s_rest = np.empty_like(b), np.empty_like(rest)
+        arrow, border, _ = self._packed_parts
+        colour(border, work.T, work.u, work.rest, b, rest)
+        scores(arrow, b, rest, s, s_rest)
+        out = np.empty(self.numbers.size)
+        for i in range(len(out)):
+            f, k, c = int(sums.factor[i]), int(sums.row[i]), int(sums.column[i])
+            if f == 0:
+                out[i] = s[:, k] @ work.u[:, c]
+            else:
+                at, q = int(sums.border.start[f - 1]), int(sums.border.size[f - 1])
+                levels = at + q * np.arange(int(sums.border.levels[f - 1]))
+                out[i] = s_rest[levels + k] @ work.rest[levels + c]
+        return out * sums.unit
+
     def information(self) -> Array:
         """Return the average information (d, d) where the model was evaluated last, sigma profiled out."""
         sums, work = self.sums, self.work
