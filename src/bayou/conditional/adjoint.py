@@ -12,7 +12,9 @@ Stat. Data Anal.* 51, have the scheme; the mode enters only through the log dete
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from bayou._types import Array
 from bayou.conditional.mode import Point, System
@@ -45,6 +47,15 @@ class Adjoint(NamedTuple):
     rows: Array  # (3, n) derivatives in the dispersion
     z: Array  # (p + q,) a whitened row
     by_level: Array  # (n,) derivative of f in log dispersion, row by row
+
+
+def new_adjoint(shapes: dict[str, Any], inverse: Inverse, row: int) -> Adjoint:
+    """Allocate; shapes as in `bayou.conditional.mode.new_point`, with those of the factors "K"."""
+    sizes = {"v": "Jp", "b": "Jp", "by_eta": "Jp", "score": "Jp", "v_rest": "R", "coloured": "R", "by_eta_rest": "R"}
+    sizes |= {"score_rest": "R", "moments": "K", "T": "K"}
+    arrays: dict[str, Any] = {name: np.zeros(shapes[sizes.get(name, "n")]) for name in Adjoint._fields}
+    own: dict[str, Any] = {"inverse": inverse, "rows": np.zeros((3, shapes["n"])), "z": np.zeros(row)}
+    return Adjoint(**{**arrays, **own})
 
 
 @kernel(inner=True)

@@ -5,7 +5,8 @@ With T the relative factors (b = sigma T u), r² the minimum of the penalised sq
     −2 log L   = log|M_u| + n (1 + log(2 pi r²/n))
     −2 log L_R = log|M_u| + log|M_beta| + (n − P)(1 + log(2 pi r²/(n − P)))
 
-(Bates et al. 2015, equations 34 and 41; prior weights add −Σ log w). The gradient in T is that of the expected log
+(Bates et al. 2015, equations 34 and 41; prior weights add −Σ log w); with a residual variance s² that is given, the
+last terms are r²/s² + n log(2 pi s²). The gradient in T is that of the expected log
 density of u: −T⁻ᵀ(Σ_j E[u_j u_j'] − J I), lower triangle, the expectation over u given y.
 """
 
@@ -32,6 +33,7 @@ class Sums(NamedTuple):
     border: Border
     squares: Array  # (1,) y'Wy
     rows: float
+    known: float  # the residual variance where it is given, else 0
     factor: Integers  # (d,) where the parameters stand in T, as in `Parameters`
     row: Integers
     column: Integers
@@ -58,7 +60,7 @@ def gaussian_sums(sums: Sufficient, numbers: Parameters) -> Sums:
     border = sums.border._replace(precision=np.zeros((P, P)), linear=np.zeros(P))
     n = float(sums.cells.rows[0])
     places = numbers.factor, numbers.row, numbers.column, numbers.unit
-    return Sums(sums.pattern, border, sums.cells.squares.copy(), n, *places)
+    return Sums(sums.pattern, border, sums.cells.squares.copy(), n, 0.0, *places)
 
 
 def new_work(sums: Sums, numbers: Parameters) -> Work:
@@ -94,6 +96,8 @@ def deviance(sums: Sums, work: Work, psi: Array, restricted: bool) -> float:
     if restricted:
         log_det += log_det_fixed
     work.facts[1] = log_det
+    if sums.known > 0.0:
+        return 0.5 * (log_det + left / sums.known + df * math.log(2.0 * math.pi * sums.known))
     return 0.5 * (log_det + df * (1.0 + math.log(2.0 * math.pi * left / df)))
 
 
@@ -108,6 +112,8 @@ def slope(sums: Sums, work: Work, restricted: bool) -> None:
     second_moments(sums.arrow, border, work.factor, n, work.inverse, M)
     df = sums.rows - P if restricted else sums.rows
     precision = df / work.facts[0]
+    if sums.known > 0.0:
+        precision = 1.0 / sums.known
     for j in range(J):
         for i in range(p):
             for k in range(p):

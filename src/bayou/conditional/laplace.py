@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bayou._types import Array
-from bayou.binding import log_density_beta, log_density_block, log_density_dispersion
-from bayou.conditional.adjoint import Adjoint, dispersion_gradient, gradient
+from bayou.binding import log_density_beta
+from bayou.conditional.adjoint import dispersion_gradient, gradient, new_adjoint
 from bayou.conditional.information import average_information
 from bayou.conditional.joint import Conditional
-from bayou.conditional.mode import FOUND, Point, System, equations, find_mode
+from bayou.conditional.mode import FOUND, System, equations, find_mode, new_point
 from bayou.conditional.parameters import Parameters, parameters
+from bayou.conditional.prior import log_prior
 from bayou.conditional.rows import Sorted, copied, project, sorted_rows
 from bayou.errors import DataError
 from bayou.families.codes import GAUSSIAN_IDENTITY, GAUSSIAN_LOG
-from bayou.families.rows import LANES, row_dispersion
+from bayou.families.rows import row_dispersion
 from bayou.linalg.covariances import invert, new_inverse, second_moments
 from bayou.linalg.schur import new_factor
-from bayou.linalg.whitened import factorise_whitened
+from bayou.linalg.whitened import centre_at, factorise_whitened
 from bayou.packed import packed
-from bayou.priors.covariance import log_sd_jacobian
 
 if TYPE_CHECKING:
     from bayou.model import Model
@@ -88,17 +88,10 @@ class Laplace:
         self.system = System(
             self.code, data.rows, data.y, data.trials, data.weights.copy(), data.arrow, border, new_factor(data.arrow)
         )
-        rows = [np.zeros(n) for _ in range(8)]
-        self.point = Point(
-            np.zeros((J, p)), np.zeros(R), *rows[:6], np.zeros((J, p)), np.zeros(R), np.zeros((J, p)), np.zeros(R),
-            *rows[6:], np.zeros(LANES), np.zeros(4),
-        )  # fmt: skip
+        shapes = {"n": n, "Jp": (J, p), "R": R, "K": self.numbers.shape}
+        self.point = new_point(shapes)
+        self.work = new_adjoint(shapes, new_inverse(data.arrow), p + q)
         K = self.numbers.shape
-        self.work = Adjoint(
-            new_inverse(data.arrow), *(np.zeros(n) for _ in range(4)), np.zeros((J, p)), np.zeros(R), np.zeros((J, p)),
-            np.zeros(R), np.zeros((J, p)), np.zeros(R), np.zeros((J, p)), np.zeros(R), np.zeros(K), np.zeros(K),
-            np.zeros((3, n)), np.zeros(p + q), np.zeros(n),
-        )  # fmt: skip
         self._packed = packed(self.system), packed(self.point), packed(self.work)
         self.T = np.zeros(K)
         self.dispersion = np.ones(max(self.levels, 1))
@@ -202,7 +195,8 @@ class Laplace:
         if self.levels:
             dispersion_gradient(system, point, work, self.row_dispersion)
             if self.gaussian:
-                parts.append(np.bincount(self.data.sigma, self.work.by_level, self.levels))
+                by_level: Array = np.bincount(self.data.sigma, self.work.by_level, self.levels).astype(np.float64)
+                parts.append(by_level)
             else:
                 parts.append(np.array([self.work.by_level.sum()]))
         return np.concatenate(parts)
@@ -225,20 +219,8 @@ class Laplace:
     def log_prior(self, psi: Array) -> float:
         """Return the log prior density at psi: of what is not integrated, as it is stated."""
         beta, entries, dispersion = self.split(psi)
-        bound = self.model.bound
-        total = log_density_beta(bound, self.model.working.to_printed @ beta) if len(beta) else 0.0
-        T = self.numbers.factors(entries)
-        position = {g: k for k, g in enumerate(self.data.order)}
-        for block in bound.blocks:
-            L = T[position[block.grouping]][np.ix_(block.columns, block.columns)]
-            Sigma = L @ L.T
-            # towards a singular covariance densities of sds stay finite and those of matrices vanish
-            Sigma += 1e-14 * np.diag(np.maximum(np.diag(Sigma), 1e-14))
-            total += log_density_block(block, Sigma) + float(log_sd_jacobian(np.sqrt(np.diag(Sigma))))
-        for s in dispersion:
-            scale = float(s) if self.family.dispersion == "sigma" else float(s) ** -0.5
-            total += float(log_density_dispersion(bound, scale))
-        return total
+        total = log_density_beta(self.model.bound, self.model.working.to_printed @ beta) if len(beta) else 0.0
+        return total + log_prior(self.model, self.data.order, self.numbers.factors(entries), dispersion)
 
     def _prior_slopes(self, psi: Array) -> Array:
         out = np.zeros(self.size)
@@ -269,8 +251,8 @@ class Laplace:
     def joint(self) -> Conditional:
         """Return the joint Gaussian of all coefficients, fixed ones too, at the mode that `place` found last.
 
-        The mixed-model equations of the working response, at the eta of the mode: beta has a flat prior there unless
-        the priors are part of it.
+        Its precision is that of the mixed-model equations at the eta of the mode (beta has a flat prior there unless
+        the priors are part of it), its centre the mode and the fixed effects of `place`.
         """
         P, R, q = len(self._linear), len(self.data.arrow.d), self.data.rows.others.shape[1]
         system, point, _ = self._packed
@@ -285,6 +267,10 @@ class Laplace:
                 "The fixed effects are not determined by the data: some columns of X depend on each other, or say "
                 f"nothing at this fit ({P} columns). Leave columns out, or give priors."
             )
+        rest = self.point.rest.copy()
+        if self.explicit:
+            rest[R - P :] = self.beta  # where the criterion has its maximum, which is not that of the joint density
+        centre_at(packed(arrow), packed(factor), R, self.point.u, rest)
         value = self.value() if np.isfinite(self.point.facts).all() else math.nan
         return Conditional(self.model, self.data.order, arrow, border, factor, self.T, 1.0, 0.0, value)
 

@@ -8,11 +8,13 @@ log-concave), and is halved until the objective has grown: undamped, it diverges
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from bayou._types import Array
 from bayou.conditional.rows import Rows, accumulate, colour, predictor
-from bayou.families.rows import row_log_density, row_terms
+from bayou.families.rows import LANES, row_log_density, row_terms
 from bayou.jit import kernel
 from bayou.linalg.schur import Arrow, Border, Factor
 from bayou.linalg.whitened import factorise_whitened, modes
@@ -55,6 +57,13 @@ class Point(NamedTuple):
     there: Array  # (n,)
     lanes: Array  # scratch of the row kernels
     facts: Array  # (4,) log likelihood of the rows, penalty, log determinants of the effects and the fixed effects
+
+
+def new_point(shapes: dict[str, Any]) -> Point:
+    """Allocate: shapes by what they count, rows "n", the eliminated factor's coefficients "Jp", the rest "R"."""
+    sizes = {"u": "Jp", "u_new": "Jp", "b": "Jp", "rest": "R", "rest_new": "R", "coloured": "R"}
+    arrays = {name: np.zeros(shapes[sizes.get(name, "n")]) for name in Point._fields}
+    return Point(**{**arrays, "lanes": np.zeros(LANES), "facts": np.zeros(4)})
 
 
 @kernel(inner=True)

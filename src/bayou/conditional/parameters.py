@@ -48,7 +48,7 @@ class Parameters:
 
     def factors(self, psi: Array) -> Array:
         """Return T (K, p, p) for parameters (d,)."""
-        T = np.zeros(self.shape)
+        T: Array = np.zeros(self.shape)
         T[self.factor, self.row, self.column] = self.unit * psi
         return T
 
@@ -58,7 +58,7 @@ class Parameters:
 
     def start(self) -> Array:
         """Return parameters whose T is diagonal, one unit for each column."""
-        return (self.row == self.column).astype(np.float64)
+        return np.where(self.row == self.column, 1.0, 0.0)
 
 
 def parameters(model: Model, order: tuple[int, ...], scale: float = 1.0) -> Parameters:

@@ -7,7 +7,7 @@ Given weights w_i and working residuals r_i, the joint equations of (b, beta) ne
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -55,7 +55,7 @@ def sorted_rows(model: Model) -> Sorted:
     ordered = bool(np.all(codes[1:] >= codes[:-1]))
     place = np.arange(design.n) if ordered else np.argsort(codes, kind="stable")
 
-    def take(x: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    def take(x: Any) -> Any:
         return np.ascontiguousarray(x if ordered else x[place])
 
     counts = np.bincount(codes, minlength=max(J, 1))

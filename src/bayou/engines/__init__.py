@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bayou.engines.laplace import Laplace as Laplace
     from bayou.engines.metropolis import Metropolis as Metropolis
     from bayou.engines.ml import ML as ML
+    from bayou.engines.pql import PQL as PQL
     from bayou.engines.reml import REML as REML
 
 # imported when first used: an engine brings its kernels, and with them the compiler
@@ -24,11 +25,12 @@ NAMES = {
     "ml": "ML",
     "reml": "REML",
     "laplace": "Laplace",
+    "pql": "PQL",
     "auto": "Auto",
 }
 CLASSES = {**{name: module for module, name in NAMES.items()}, "Engine": "base"}
 
-__all__ = ["ML", "REML", "Auto", "Engine", "Gibbs", "Laplace", "Metropolis", "get"]
+__all__ = ["ML", "PQL", "REML", "Auto", "Engine", "Gibbs", "Laplace", "Metropolis", "get"]
 
 
 def __getattr__(name: str) -> Any:
@@ -43,7 +45,7 @@ def get(engine: str | Engine, **settings: Any) -> Engine:
     Parameters
     ----------
     engine
-        "gibbs", "metropolis", "ml", "reml", "laplace", "auto", or an engine object.
+        "gibbs", "metropolis", "ml", "reml", "laplace", "pql", "auto", or an engine object.
     **settings
         Fields of the engine's class, such as ``draws=500``; they replace those of an engine object.
 

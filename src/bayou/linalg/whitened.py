@@ -235,3 +235,26 @@ def modes(arrow: Arrow, factor: Factor, n: int, u: Array, rest: Array) -> None:
         for i in range(p):
             u[j, i] = factor.u[j, i]
     backward(arrow, factor, n, u, rest)
+
+
+@kernel
+def centre_at(arrow: Arrow, factor: Factor, n: int, u: Array, rest: Array) -> None:
+    """Set the forward-solved right-hand side to that whose solution is u (J, p) and rest (R,)."""
+    J, p = u.shape
+    left = rest.shape[0] - n
+    for i in range(n):
+        t = 0.0
+        for k in range(i, n):
+            t += factor.S[k, i] * rest[k]
+        factor.v[i] = t
+    for j in range(J):
+        first = arrow.start[j]
+        stride = arrow.start[j + 1] - first
+        base = p * first
+        for i in range(p):
+            t = 0.0
+            for k in range(i, p):
+                t += factor.L[j, k, i] * u[j, k]
+            for c in range(stride - left):
+                t += factor.G[base + i * stride + c] * rest[arrow.touch[first + c]]
+            factor.u[j, i] = t

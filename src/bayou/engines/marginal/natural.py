@@ -38,10 +38,16 @@ class NaturalRow:
     index: tuple[int, ...]
 
 
+def dispersion_name(model: Model, estimated: bool) -> str | None:
+    """Return what the dispersion is called if one is estimated: phi, the factor on the variance, if it has no name."""
+    return (model.family.dispersion or "phi") if estimated and not model.dispersion_known else None
+
+
 def natural_rows(model: Model, dispersions: bool) -> list[NaturalRow]:
     """List the hyperparameters of a model in the order of the summary."""
-    design, family = model.design, model.family
-    printed = factor_names([g.name for g in design.groupings], family.dispersion)
+    design = model.design
+    dispersion = dispersion_name(model, dispersions)
+    printed = factor_names([g.name for g in design.groupings], model.family.dispersion or dispersion)
     rows = []
     for g in design.groupings:
         name, columns = printed[g.name], g.coefficients
@@ -50,12 +56,12 @@ def natural_rows(model: Model, dispersions: bool) -> list[NaturalRow]:
             NaturalRow(f"cor_{name}[{columns[i]},{columns[j]}]", "atanh", f"cor_{name}", (j, i))
             for i, j in estimated_pairs(g.blocks)
         ]
-    if dispersions and family.dispersion is not None:
-        name = family.dispersion
+    if dispersion is not None:
         if design.sigma_by is None:
-            rows.append(NaturalRow(name, "log", name, ()))
+            rows.append(NaturalRow(dispersion, "log", dispersion, ()))
         else:
-            rows += [NaturalRow(f"{name}[{v}]", "log", name, (k,)) for k, v in enumerate(design.sigma_levels)]
+            levels = enumerate(design.sigma_levels)
+            rows += [NaturalRow(f"{dispersion}[{v}]", "log", dispersion, (k,)) for k, v in levels]
     return rows
 
 
@@ -64,17 +70,19 @@ def natural_values(
 ) -> Array:
     """Return the hyperparameters (rows,) of factors T (K, p, p) and dispersions (S,), on their own scale of numbers."""
     groupings = model.design.groupings
-    printed = factor_names([g.name for g in groupings], model.family.dispersion)
+    dispersions = [row.variable for row in rows if not row.variable.startswith(("sd_", "cor_"))]
+    name = model.family.dispersion or (dispersions[0] if dispersions else None)
+    printed = factor_names([g.name for g in groupings], name)
     arrays: dict[str, Array] = {}
     for place, g in enumerate(order):
-        name, p = printed[groupings[g].name], groupings[g].Z.shape[1]
+        factor, p = printed[groupings[g].name], groupings[g].Z.shape[1]
         Sigma = T[place, :p, :p] @ T[place, :p, :p].T
         sd = np.sqrt(np.diag(Sigma))
-        arrays[f"sd_{name}"] = sd
+        arrays[f"sd_{factor}"] = sd
         safe = np.where(sd > 0.0, sd, 1.0)
-        arrays[f"cor_{name}"] = Sigma / np.outer(safe, safe)
-    if model.family.dispersion is not None:
-        arrays[model.family.dispersion] = dispersion if model.design.sigma_by is not None else dispersion[0]
+        arrays[f"cor_{factor}"] = Sigma / np.outer(safe, safe)
+    if dispersions:
+        arrays[dispersions[0]] = dispersion if model.design.sigma_by is not None else dispersion[0]
     return np.array([float(arrays[row.variable][row.index]) for row in rows])
 
 

@@ -5,7 +5,8 @@ The residual variance and the fixed effects are profiled out, so that the descen
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from copy import copy
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -57,13 +58,23 @@ class Profile:
     def __init__(self, model: Model, restricted: bool) -> None:
         self.model, self.restricted = model, restricted
         self.sufficient: Sufficient = sufficient(model)
-        self.numbers: Parameters = parameters(model, self.sufficient.order)
-        self.sums = gaussian_sums(self.sufficient, self.numbers)
+        self.order = self.sufficient.order
+        self.numbers: Parameters = parameters(model, self.order)
+        self._take(gaussian_sums(self.sufficient, self.numbers))
+
+    def _take(self, sums: Sums) -> None:
+        self.sums = sums
         self.work = new_work(self.sums, self.numbers)
         self._sums, self._work = packed(self.sums), packed(self.work)
         R, P = len(self.sums.arrow.d), len(self.sums.border.linear)
-        self.columns = R if restricted else R - P  # of the rest over which covariances are taken
+        self.columns = R if self.restricted else R - P  # of the rest over which covariances are taken
         self.small = self.columns <= BY_HAND
+
+    def again(self) -> Profile:
+        """Return the same profile with scratch of its own."""
+        other = copy(self)
+        other._take(self.sums)
+        return other
 
     def evaluate(self, psi: Array) -> tuple[float, Array]:
         """Return minus the log likelihood and its gradient (d,) at relative factors psi (d,)."""
@@ -115,6 +126,8 @@ class Profile:
         )  # fmt: skip
         P = len(border.parts.linear)
         n = sums.rows - P if self.restricted else sums.rows
+        if sums.known:
+            return np.asarray(out / sums.known)
         precision = n / work.facts[0]
         mixed *= precision
         information: Array = precision * out - np.outer(mixed, mixed) * 2.0 / n
@@ -153,7 +166,7 @@ class Profile:
         return psi
 
     @property
-    def _packed_parts(self) -> tuple[object, ...]:
+    def _packed_parts(self) -> tuple[Any, ...]:
         work = self.work
         return packed(self.sums.arrow), packed(self.sums.border), packed(work.factor)
 

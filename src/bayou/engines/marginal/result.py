@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from bayou._types import Array
 from bayou.conditional.joint import Conditional
 from bayou.engines.marginal.natural import (
     NaturalRow,
+    dispersion_name,
     from_scale,
     natural_rows,
     natural_values,
@@ -74,7 +75,8 @@ class Outcome:
 
 def posterior(model: Model, engine: Engine, found: Outcome, rng: np.random.Generator) -> Posterior:
     """Build the result; nothing that may not be needed is computed before it is asked for."""
-    natural = natural_rows(model, found.estimated_dispersion and not model.dispersion_known)
+    natural = natural_rows(model, found.estimated_dispersion)
+    dispersion = dispersion_name(model, found.estimated_dispersion)
     values = natural_values(model, found.order, found.T, found.dispersion, natural)
     theta = to_scale(values, natural)
     beta = found.joint.beta
@@ -109,7 +111,7 @@ def posterior(model: Model, engine: Engine, found: Outcome, rng: np.random.Gener
         df=found.df,
         effects=found.joint.effects,
     )
-    shapes, count = _shapes(model, natural, P)
+    shapes, count = _shapes(model, dispersion, P)
     sequence = np.random.SeedSequence(int(rng.integers(2**63)))
 
     def draw() -> dict[str, Array]:
@@ -121,17 +123,16 @@ def posterior(model: Model, engine: Engine, found: Outcome, rng: np.random.Gener
     )
 
 
-def _shapes(model: Model, natural: list[NaturalRow], P: int) -> tuple[dict[str, tuple[int, ...]], int]:
+def _shapes(model: Model, dispersion: str | None, P: int) -> tuple[dict[str, tuple[int, ...]], int]:
     """Return the shape of each variable among the draws, and how many draws a chain has."""
     design = model.design
-    printed = factor_names([g.name for g in design.groupings], model.family.dispersion)
+    printed = factor_names([g.name for g in design.groupings], model.family.dispersion or dispersion)
     coefficients = sum(len(g.levels) * g.Z.shape[1] for g in design.groupings)
     count = DRAWS if not coefficients else int(np.clip(LARGEST // (8 * CHAINS * coefficients), FEWEST, DRAWS))
     lead = (CHAINS, count)
     shapes: dict[str, tuple[int, ...]] = {"beta": (*lead, P)}
-    dispersion = model.family.dispersion
-    if any(row.variable == dispersion for row in natural):
-        shapes[str(dispersion)] = lead if design.sigma_by is None else (*lead, len(design.sigma_levels))
+    if dispersion is not None:
+        shapes[dispersion] = lead if design.sigma_by is None else (*lead, len(design.sigma_levels))
     for g in design.groupings:
         name, p = printed[g.name], g.Z.shape[1]
         shapes[f"sd_{name}"] = (*lead, p)
@@ -153,7 +154,8 @@ def _draw(
 ) -> dict[str, Array]:
     """Draw coefficients from their joint Gaussian at the estimates, hyperparameters from theirs beside it."""
     total = CHAINS * count
-    printed = factor_names([g.name for g in model.design.groupings], model.family.dispersion)
+    dispersion = dispersion_name(model, found.estimated_dispersion)
+    printed = factor_names([g.name for g in model.design.groupings], model.family.dispersion or dispersion)
     working, spread = found.uncertainty()
     x = found.joint.draw(rng, total, working)
     drawn = {"beta": x.pop("beta"), **{f"b_{printed[name]}": b for name, b in x.items()}}
@@ -170,7 +172,8 @@ def _draw(
         elif name not in drawn:
             drawn[name] = np.zeros((total, *shape[2:]))
     for k, row in enumerate(natural):
-        drawn[row.variable][(slice(None), *row.index)] = numbers[:, k]
+        place: tuple[Any, ...] = (slice(None), *row.index)
+        drawn[row.variable][place] = numbers[:, k]
         if row.scale == "atanh":
             i, j = row.index
             drawn[row.variable][:, j, i] = numbers[:, k]

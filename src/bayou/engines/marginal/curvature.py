@@ -1,0 +1,66 @@
+"""Covariances of the estimates of a profiled model, computed when they are first asked for."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bayou._types import Array
+from bayou.conditional.joint import Conditional
+from bayou.engines.marginal.climb import Maximum, hessian
+from bayou.engines.marginal.natural import jacobian, natural_rows, natural_values, to_scale
+from bayou.engines.marginal.profile import Profile
+
+
+class ProfileUncertainty:
+    """Covariance of the working fixed effects, and of the hyperparameters on their scale.
+
+    With the relative factors psi and s = log sigma, the Hessian of minus the log likelihood has the profile's as its
+    Schur complement, 2 n in s, and 2 sum(score x mode)/sigma² between them.
+
+    Parameters
+    ----------
+    of, found
+        The profile, and its maximum.
+    scale
+        The residual sd.
+    joint
+        The Gaussian of the coefficients there.
+    exponent
+        The printed dispersion is proportional to the residual sd to this power; 0 where the sd is known.
+    """
+
+    def __init__(self, of: Profile, found: Maximum, scale: float, joint: Conditional, exponent: float) -> None:
+        self.of, self.found, self.scale, self.joint, self.exponent = of, found, scale, joint, exponent
+        self._kept: tuple[Array, Array] | None = None
+
+    def __call__(self) -> tuple[Array, Array]:
+        """Return the covariance (P, P) of the working fixed effects and that of the hyperparameters on their scale."""
+        if self._kept is None:
+            own = self.of.again()  # the result's factor stays at the maximum
+            H = hessian(own.evaluate, self.found.psi, self.found.H)
+            self._kept = self.joint.working_covariance, self._hyperparameters(own, H)
+        return self._kept
+
+    def _hyperparameters(self, own: Profile, H: Array) -> Array:
+        psi, sums = self.found.psi, own.sums
+        d = len(psi)
+        try:
+            inverse = np.linalg.inv(H)
+        except np.linalg.LinAlgError:
+            inverse = np.full_like(H, np.nan)
+        whole = np.zeros((d + 1, d + 1))
+        whole[:d, :d] = inverse
+        if not sums.known:
+            n = sums.rows - (len(sums.border.linear) if own.restricted else 0)
+            mixed = 2.0 * own.score_moments() / self.scale**2
+            whole[d, :d] = whole[:d, d] = -inverse @ mixed / (2.0 * n)
+            whole[d, d] = 1.0 / (2.0 * n) + mixed @ inverse @ mixed / (2.0 * n) ** 2
+        rows = natural_rows(own.model, not sums.known or self.exponent != 0.0)
+
+        def natural(x: Array) -> Array:
+            scale = np.exp(x[-1])
+            T = scale * own.numbers.factors(x[:-1])
+            return to_scale(natural_values(own.model, own.order, T, np.array([scale**self.exponent]), rows), rows)
+
+        J = jacobian(natural, np.append(psi, np.log(self.scale)))
+        return np.asarray(J @ whole @ J.T)
