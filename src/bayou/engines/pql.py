@@ -12,8 +12,8 @@ from bayou.conditional.joint import Conditional
 from bayou.conditional.prior import log_prior
 from bayou.engines.base import Engine
 from bayou.engines.marginal.climb import Maximum, climb
-from bayou.engines.marginal.curvature import ProfileUncertainty
 from bayou.engines.marginal.descent import usable_inverse
+from bayou.engines.marginal.expected import ExpectedUncertainty
 from bayou.engines.marginal.identified import require_maximum, require_rank
 from bayou.engines.marginal.result import Outcome, posterior
 from bayou.engines.marginal.singular import describe
@@ -53,6 +53,11 @@ class PQL(Engine):
     ------
     Unsupported
         By `run`, for ``sigma_by``.
+
+    Notes
+    -----
+    Standard errors of fixed effects come from the mixed-model equations, those of variance components from their
+    expected information (Fisher scoring), as Breslow & Clayton's do; beyond 1,500 group coefficients from the observed.
 
     References
     ----------
@@ -141,7 +146,7 @@ class _Rounds:
                 T=T,
                 dispersion=np.array([dispersion]),
                 joint=joint,
-                uncertainty=ProfileUncertainty(fit, found, scale, joint, self._dispersion_row()),
+                uncertainty=ExpectedUncertainty(fit, found, scale, joint, self._dispersion_row()),
                 log_likelihood=loglik,
                 parameters=P + fit.numbers.size + int(self.free or self.own),
                 converged=found.converged and not self.failures,
@@ -234,7 +239,7 @@ class _Rounds:
                 few = f" and {rows:.3g} rows a group" if rows < FEW_ROWS else ""
                 notes.append(
                     f"PQL shrinks here: with binary outcomes ({trials:.3g} trials a row{few}) its variances and "
-                    "effects are known to be too small. Compare with engine='laplace', or 'quadrature' for one grouping factor."
+                    "effects are known to be too small. Compare with engine='laplace', or 'quadrature' for one factor."
                 )
         elif self.family.link.name == "log" and float(np.mean(working.mean)) < FEW_TRIALS:
             rows = min(model.design.n / len(g.levels) for g in groupings)

@@ -42,6 +42,7 @@ class ProfileUncertainty:
         return self._kept
 
     def _hyperparameters(self, own: Profile, H: Array) -> Array:
+        """Return the covariance of the hyperparameters on their scale, from the profile's Hessian (d, d)."""
         psi, sums = self.found.psi, own.sums
         d = len(psi)
         try:
@@ -55,6 +56,11 @@ class ProfileUncertainty:
             mixed = 2.0 * own.score_moments() / self.scale**2
             whole[d, :d] = whole[:d, d] = -inverse @ mixed / (2.0 * n)
             whole[d, d] = 1.0 / (2.0 * n) + mixed @ inverse @ mixed / (2.0 * n) ** 2
+        return self._on_their_scale(own, whole)
+
+    def _on_their_scale(self, own: Profile, whole: Array) -> Array:
+        """Bring the covariance (d + 1, d + 1) of the relative factors and log sigma to what is printed."""
+        psi, sums = self.found.psi, own.sums
         rows = natural_rows(own.model, not sums.known or self.exponent != 0.0)
 
         def natural(x: Array) -> Array:
