@@ -248,31 +248,38 @@ class Laplace:
 
     # ---- from here to other rooms ----------------------------------------------------------
 
-    def joint(self) -> Conditional:
+    def joint(self, given: bool = False) -> Conditional:
         """Return the joint Gaussian of all coefficients, fixed ones too, at the mode that `place` found last.
 
         Its precision is that of the mixed-model equations at the eta of the mode (beta has a flat prior there unless
-        the priors are part of it), its centre the mode and the fixed effects of `place`.
+        the priors are part of it), its centre the mode and the fixed effects of `place`. With ``given`` the fixed
+        effects of `place` are taken as known instead.
         """
-        P, R, q = len(self._linear), len(self.data.arrow.d), self.data.rows.others.shape[1]
-        system, point, _ = self._packed
-        border = self.data.border if self.priors else self.system.border
-        self.point.fixed[:] = self.data.offset
-        equations(system, point, R, q, False)
-        factor = new_factor(self.data.arrow)
-        arrow = copied(self.data.arrow)
-        ok, *_ = factorise_whitened(packed(arrow), packed(border), 1.0, self.T, R, packed(factor))
-        if not ok:
-            raise DataError(
-                "The fixed effects are not determined by the data: some columns of X depend on each other, or say "
-                f"nothing at this fit ({P} columns). Leave columns out, or give priors."
-            )
-        rest = self.point.rest.copy()
-        if self.explicit:
-            rest[R - P :] = self.beta  # where the criterion has its maximum, which is not that of the joint density
-        centre_at(packed(arrow), packed(factor), R, self.point.u, rest)
+        P, R = len(self._linear), len(self.data.arrow.d)
         value = self.value() if np.isfinite(self.point.facts).all() else math.nan
-        return Conditional(self.model, self.data.order, arrow, border, factor, self.T, 1.0, 0.0, value)
+        arrow, rest = copied(self.data.arrow), self.point.rest.copy()
+        border = self.data.border if self.priors else self.system.border
+        factor = new_factor(self.data.arrow)
+        if self.explicit and not given:
+            rest[R - P :] = self.beta  # where the criterion has its maximum, which is not that of the joint density
+        if given:
+            factor = factor._replace(**{name: v.copy() for name, v in self.system.factor._asdict().items()})
+            n = R - P
+        else:
+            n = R
+            self.point.fixed[:] = self.data.offset
+            system, point, _ = self._packed
+            equations(system, point, R, self.data.rows.others.shape[1], False)
+            arrow = copied(self.data.arrow)
+            ok, *_ = factorise_whitened(packed(arrow), packed(border), 1.0, self.T, R, packed(factor))
+            if not ok:
+                raise DataError(
+                    "The fixed effects are not determined by the data: some columns of X depend on each other, or say "
+                    f"nothing at this fit ({P} columns). Leave columns out, or give priors."
+                )
+        centre_at(packed(arrow), packed(factor), n, self.point.u, rest)
+        beta = self.beta if given else None
+        return Conditional(self.model, self.data.order, arrow, border, factor, self.T, 1.0, 0.0, value, beta)
 
     def second_moments(self) -> Array:
         """Return Σ_j E[u_j u_j'] (K, p, p) at the mode, whitened coordinates."""
