@@ -79,7 +79,7 @@ def conditional(
         printed = np.asarray(beta, dtype=np.float64)
         if printed.shape != working.shape:
             raise DataError(f"beta has shape {printed.shape}; the model has {len(working)} fixed effects.")
-        working = np.linalg.solve(model.working.to_printed, printed)
+        working = np.asarray(np.linalg.solve(model.working.to_printed, printed))
     if not likelihood.place(likelihood.join(working, T, dispersion)):
         raise DataError("No mode of the coefficients was found at this theta: its values are too extreme for the data.")
     return likelihood.joint(given=beta is not None)

@@ -24,7 +24,7 @@ from bayou.conditional.rows import Sorted, copied, project, sorted_rows
 from bayou.errors import DataError
 from bayou.families.codes import GAUSSIAN_IDENTITY, GAUSSIAN_LOG
 from bayou.families.rows import row_dispersion
-from bayou.linalg.covariances import invert, new_inverse, second_moments
+from bayou.linalg.covariances import divided, invert, new_inverse, second_moments
 from bayou.linalg.schur import new_factor
 from bayou.linalg.whitened import centre_at, factorise_whitened
 from bayou.packed import packed
@@ -97,6 +97,7 @@ class Laplace:
         self.dispersion = np.ones(max(self.levels, 1))
         self._linear = border.linear
         self._constant: float | None = None
+        self._at: Array = np.full(self.size, np.nan)  # where the point stands
 
     # ---- coordinates -----------------------------------------------------------------------
 
@@ -114,8 +115,18 @@ class Laplace:
 
     def place(self, psi: Array) -> bool:
         """Find the mode at psi; False where there is none to be found."""
+        if np.array_equal(psi, self._at):
+            return True
+        self._at = np.full(self.size, np.nan)
+        self._slopes: Array | None = None
+        found = self._place(psi)
+        if found:
+            self._at = psi.copy()
+        return found
+
+    def _place(self, psi: Array) -> bool:
         beta, entries, dispersion = self.split(psi)
-        self.T[:] = self.numbers.factors(entries)
+        self.T[:] = self.numbers.held(entries)
         self.point.fixed[:] = self.data.offset
         if len(beta):
             self.point.fixed[:] += self.X @ beta
@@ -184,6 +195,11 @@ class Laplace:
 
     def slopes(self) -> Array:
         """Return the gradient (size,) of `value` in psi at the mode."""
+        if self._slopes is None:
+            self._slopes = self._gradient()
+        return self._slopes
+
+    def _gradient(self) -> Array:
         system, point, work = self._packed
         invert(self.system.factor.S, self.n, self.work.inverse.V)
         gradient(system, point, work, self.T, self.row_dispersion, self.n, self.q)
@@ -267,6 +283,7 @@ class Laplace:
             n = R - P
         else:
             n = R
+            self._at[:] = np.nan  # the sums will be those of other equations
             self.point.fixed[:] = self.data.offset
             system, point, _ = self._packed
             equations(system, point, R, self.data.rows.others.shape[1], False)
@@ -295,3 +312,14 @@ class Laplace:
             own = rest[at : at + q * J].reshape(J, q)
             out[f + 1, :q, :q] += own.T @ own
         return out
+
+    def working_slopes(self) -> Array:
+        """Return the gradient (d,) of the working model's own criterion in the covariance parameters: PQL's."""
+        M, numbers = self.second_moments(), self.numbers
+        counts = [len(self.model.design.groupings[g].levels) for g in self.data.order]
+        for f, J in enumerate(counts):
+            M[f] -= J * np.eye(M.shape[1])
+        quotient = np.zeros_like(M)
+        for f, g in enumerate(self.data.order):
+            divided(self.T, f, self.model.design.groupings[g].Z.shape[1], M, quotient)
+        return np.asarray(quotient[numbers.factor, numbers.row, numbers.column] * numbers.unit)

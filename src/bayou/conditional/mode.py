@@ -14,7 +14,7 @@ import numpy as np
 
 from bayou._types import Array
 from bayou.conditional.rows import Rows, accumulate, colour, predictor
-from bayou.families.rows import LANES, row_log_density, row_terms
+from bayou.families.rows import LANES, row_terms
 from bayou.jit import kernel
 from bayou.linalg.schur import Arrow, Border, Factor
 from bayou.linalg.whitened import factorise_whitened, modes
@@ -151,8 +151,11 @@ def _step(point: Point, length: float, n: int) -> None:
 
 
 @kernel
-def search(system: System, point: Point, dispersion: float, n: int, gain: float, value: float) -> None:
-    """Go along the step, halving it until the objective grows."""
+def search(system: System, point: Point, dispersion: float, n: int, gain: float, value: float) -> float:
+    """Go along the step, halving it until the objective grows; returns the log likelihood of the rows there.
+
+    The rows' derivatives are taken on the way: the whole step is nearly always the one.
+    """
     J, p = point.u.shape
     for j in range(J):
         for i in range(p):
@@ -161,20 +164,20 @@ def search(system: System, point: Point, dispersion: float, n: int, gain: float,
         point.rest_new[i] -= point.rest[i]
     before = value - _penalty(system.border, point.u, point.rest, n)
     length = 1.0
+    new = value
+    for i in range(point.eta.shape[0]):
+        point.there[i] = point.eta[i]
     for _ in range(60):
         for i in range(point.eta.shape[0]):
-            point.there[i] = point.eta[i] + length * point.change[i]
+            point.eta[i] = point.there[i] + length * point.change[i]
         _step(point, length, n)
-        new = row_log_density(
-            system.code, system.y, system.trials, system.weights, point.there, dispersion, point.lanes
-        )
+        new = derivatives(system, point, dispersion)
         grown = new - _penalty(system.border, point.u, point.rest, n) - before
         if grown >= 1e-4 * length * gain or (gain < FLAT and math.isfinite(new)):
             break
         _step(point, -length, n)
         length *= 0.5
-    for i in range(point.eta.shape[0]):
-        point.eta[i] = point.there[i]
+    return new
 
 
 @kernel(entry=True)
@@ -212,6 +215,5 @@ def find_mode(system: System, point: Point, T: Array, dispersion: float, n: int,
             point.facts[3] = log_det_fixed
             return FOUND
         last = gain
-        search(system, point, dispersion, n, gain, value)
-        value = derivatives(system, point, dispersion)
+        value = search(system, point, dispersion, n, gain, value)
     return NOT_FOUND

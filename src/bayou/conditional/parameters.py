@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from bayou.model import Model
 
 
+LEAST = 1e-7
+
+
 @dataclass(frozen=True)
 class Parameters:
     """Where each entry of the factors stands.
@@ -52,6 +55,14 @@ class Parameters:
         T[self.factor, self.row, self.column] = self.unit * psi
         return T
 
+    def held(self, psi: Array) -> Array:
+        """Return T with its diagonal held off zero by `LEAST` units: where a criterion and its gradient are taken.
+
+        At zero itself the gradient is a quotient of zeros; so close to it, the value is the same to 1e-14 a row.
+        """
+        diagonal = self.row == self.column
+        return self.factors(np.where(diagonal & (np.abs(psi) < LEAST), np.where(psi < 0.0, -LEAST, LEAST), psi))
+
     def numbers(self, T: Array) -> Array:
         """Return the parameters (d,) of T."""
         return np.asarray(T[self.factor, self.row, self.column] / self.unit)
@@ -83,6 +94,9 @@ def parameters(model: Model, order: tuple[int, ...], scale: float = 1.0) -> Para
 
 @kernel
 def set_factors(factor: Integers, row: Integers, column: Integers, unit: Array, psi: Array, T: Array) -> None:
-    """T <- the factors at these parameters; entries outside all blocks stay as they are."""
+    """T <- the factors at these parameters, `held` off zero; entries outside all blocks stay as they are."""
     for i in range(unit.shape[0]):
-        T[factor[i], row[i], column[i]] = unit[i] * psi[i]
+        x = psi[i]
+        if row[i] == column[i] and abs(x) < LEAST:
+            x = -LEAST if x < 0.0 else LEAST
+        T[factor[i], row[i], column[i]] = unit[i] * x

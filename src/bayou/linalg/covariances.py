@@ -155,20 +155,13 @@ def variances(
 
 @kernel
 def divided(T: Array, f: int, p: int, M: Array, out: Array) -> None:
-    """Out <- T⁻ᵀ M for the p x p leading parts of factor f, a vanishing diagonal of T held off zero.
-
-    Where a column of T is zero, M's row is zero to second order in it and the quotient zero to first.
-    """
+    """Out <- T⁻ᵀ M for the p x p leading parts of factor f."""
     for c in range(p):
         for i in range(p - 1, -1, -1):
             t = M[f, i, c]
             for k in range(i + 1, p):
                 t -= T[f, k, i] * out[f, k, c]
-            d = T[f, i, i]
-            if abs(d) < 1e-9:
-                out[f, i, c] = 0.0
-            else:
-                out[f, i, c] = t / d
+            out[f, i, c] = t / T[f, i, i]
 
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Where a maximisation begins: the joint mode, a little EM, and the curvature there."""
+"""Where a maximisation begins: the joint mode, some steps of PQL, and the curvature there."""
 
 from __future__ import annotations
 
@@ -10,29 +10,31 @@ from bayou.engines.marginal.descent import usable_inverse
 from bayou.engines.starts import starting_effects
 from bayou.errors import DataError
 
+ROUNDS = 3
+FIRST = 0.7  # spread of the effects, in their unit
+LEAST = 0.2  # by which an entry beside the diagonal may change, in its unit; sds shrink by 70 % at most
+
 
 def begin(of: Laplace) -> tuple[Array, Array]:
     """Return a starting point psi and an inverse Hessian there.
 
-    The fixed effects by the joint mode, the covariances after two steps of EM (each level's squared coefficient
-    plus its prediction error variance, averaged), curvature from the average information.
+    The fixed effects by the joint mode, the covariances after a few steps by the average information of the working
+    response, as PQL takes them; curvature from the same.
     """
     rng = np.random.default_rng(0)
     whole = of if of.integrated else Laplace(of.model, True, of.priors, of.data)
     beta = next(iter(starting_effects(of.model, rng)))
     dispersion = np.full(max(of.levels, 1), of.scale if of.gaussian else 1.0)
-    T = of.numbers.factors(0.5 * of.numbers.start())
+    T = of.numbers.factors(FIRST * of.numbers.start())
     whole.point.rest[len(whole.point.rest) - len(beta) :] = beta
-    levels = [len(of.model.design.groupings[g].levels) for g in of.data.order]
-    for _ in range(2):
-        if not whole.place(whole.join(beta, T, dispersion)):
+    entries = of.numbers.numbers(T)
+    for _ in range(ROUNDS):
+        if not whole.place(whole.join(beta, of.numbers.factors(entries), dispersion)):
             break
-        moments = whole.second_moments()
-        for f, J in enumerate(levels):
-            p = of.model.design.groupings[of.data.order[f]].Z.shape[1]
-            root = np.linalg.cholesky(moments[f, :p, :p] / J + 1e-9 * np.eye(p))
-            T[f, :p, :p] = T[f, :p, :p] @ root
-        T = of.numbers.factors(of.numbers.numbers(T))  # entries outside the blocks are zero
+        step = usable_inverse(whole.information()) @ whole.working_slopes()
+        longest = np.maximum(0.7 * np.abs(entries), LEAST * (of.numbers.row != of.numbers.column))
+        entries = entries + np.clip(step, -longest, 2.0 * longest)
+    T = of.numbers.factors(entries)
     P = len(beta)
     if P:
         beta = whole.point.rest[-P:].copy()
