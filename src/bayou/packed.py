@@ -8,6 +8,7 @@ a table of addresses and shapes instead; a kernel reads its fields by the same n
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +35,17 @@ class PackedType(types.Type):
         self.layout = {field: (kind, at) for field, kind, at in fields}
         digest = hashlib.sha256(repr(fields).encode()).hexdigest()[:12]
         super().__init__(name=f"{name}{digest}")
+
+
+@cache
+def _array_kind(real: bool, dimensions: int) -> Any:
+    """Return Numba's type of a contiguous array: to make one takes longer than many a kernel."""
+    return _numba.Array(_numba.float64 if real else _numba.int64, dimensions, "C")
+
+
+@cache
+def _packed_kind(name: str, fields: tuple[tuple[str, Any, int], ...]) -> PackedType:
+    return PackedType(name, fields)
 
 
 class Packed:
@@ -69,14 +81,13 @@ class Packed:
             words += content
         self.table = np.array(words, dtype=np.int64)
         self.address: int = self.table.ctypes.data
-        self.kind = PackedType(type(parts).__name__, tuple(fields))
+        self.kind = _packed_kind(type(parts).__name__, tuple(fields))
 
     def _field(self, name: str, value: Any) -> tuple[Any, list[int]]:
         if isinstance(value, np.ndarray):
             if not value.flags.c_contiguous or value.dtype not in (np.float64, np.int64):
                 raise TypeError(f"field {name}: a kernel takes contiguous arrays of float64 or int64")
-            element = _numba.float64 if value.dtype == np.float64 else _numba.int64
-            return _numba.Array(element, value.ndim, "C"), [value.ctypes.data, *value.shape]
+            return _array_kind(value.dtype == np.float64, value.ndim), [value.ctypes.data, *value.shape]
         if isinstance(value, (bool, np.bool_)):
             return _numba.boolean, [int(value)]
         if isinstance(value, (int, np.integer)):

@@ -17,7 +17,7 @@ from bayou.binding import log_density_beta
 from bayou.conditional.adjoint import dispersion_gradient, gradient, new_adjoint
 from bayou.conditional.information import average_information
 from bayou.conditional.joint import Conditional
-from bayou.conditional.mode import FOUND, System, equations, find_mode, new_point
+from bayou.conditional.mode import FOUND, SETTLED, System, equations, find_mode, new_point
 from bayou.conditional.parameters import Parameters, parameters
 from bayou.conditional.prior import log_prior
 from bayou.conditional.rows import Sorted, copied, project, sorted_rows
@@ -96,6 +96,7 @@ class Laplace:
         self.T = np.zeros(K)
         self.dispersion = np.ones(max(self.levels, 1))
         self._linear = border.linear
+        self.settled = SETTLED  # how exact the modes are
         self._constant: float | None = None
         self._at: Array = np.full(self.size, np.nan)  # where the point stands
 
@@ -140,10 +141,10 @@ class Laplace:
         system, point, _ = self._packed
         if not np.isfinite(self.point.u).all() or not np.isfinite(self.point.rest).all():
             self.forget()
-        found = find_mode(system, point, self.T, self.row_dispersion, self.n, self.q)
+        found = find_mode(system, point, self.T, self.row_dispersion, self.n, self.q, self.settled)
         if found != FOUND:
             self.forget()
-            found = find_mode(system, point, self.T, self.row_dispersion, self.n, self.q)
+            found = find_mode(system, point, self.T, self.row_dispersion, self.n, self.q, self.settled)
         return bool(found == FOUND)
 
     def forget(self) -> None:

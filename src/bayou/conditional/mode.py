@@ -20,7 +20,7 @@ from bayou.linalg.schur import Arrow, Border, Factor
 from bayou.linalg.whitened import factorise_whitened, modes
 
 LIMIT = 200  # Newton steps
-SETTLED = 1e-18  # of twice the gain that a step promises
+SETTLED = 1e-18  # twice the gain that a step promises, at a mode that a gradient is taken at
 FLAT = 1e-9  # below which rounding hides whether the objective grew
 FOUND, NOT_DEFINITE, NOT_FOUND = 0, 1, 2
 
@@ -181,10 +181,11 @@ def search(system: System, point: Point, dispersion: float, n: int, gain: float,
 
 
 @kernel(entry=True)
-def find_mode(system: System, point: Point, T: Array, dispersion: float, n: int, q: int) -> int:
+def find_mode(system: System, point: Point, T: Array, dispersion: float, n: int, q: int, settled: float) -> int:
     """Find the mode from where the point stands, and leave the factor of the precision there.
 
-    n columns of the rest take part, q of every row's. Fills ``facts``; returns FOUND or what went wrong.
+    n columns of the rest take part, q of every row's; it ends where twice the gain that a step promises is below
+    ``settled``. Fills ``facts``; returns FOUND or what went wrong.
     """
     set_eta(system, point, T, q)
     value = derivatives(system, point, dispersion)
@@ -198,7 +199,7 @@ def find_mode(system: System, point: Point, T: Array, dispersion: float, n: int,
         gain = promise(system, point, T, n, q)
         if not math.isfinite(gain):
             return NOT_FOUND
-        if gain < SETTLED or (gain < FLAT and gain > 0.25 * last):
+        if gain < settled or (gain < FLAT and gain > 0.25 * last):
             clipped = False
             for i in range(point.eta.shape[0]):
                 clipped = clipped or point.curvature[i] < 0.0

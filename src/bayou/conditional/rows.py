@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from bayou._types import Array, Integers
-from bayou.jit import kernel
+from bayou.jit import kernel, window
 from bayou.linalg.schur import Arrow, Border
 from bayou.sufficient import layout
 
@@ -97,6 +97,70 @@ def copied(arrow: Arrow) -> Arrow:
     return arrow._replace(**sums)
 
 
+@kernel(inner=True, contract=True)
+def _own_sums(rows: Rows, w: Array, r: Array, low: int, high: int, p: int, A: Array, a: Array) -> None:
+    """Fill A with Z'WZ and a with Z'r of the rows of one level; one and two columns in registers."""
+    Z = rows.Z
+    if p == 1:
+        s, t = 0.0, 0.0
+        for i in range(low, high):
+            z = Z[i, 0]
+            s += w[i] * z * z
+            t += z * r[i]
+        A[0, 0], a[0] = s, t
+    elif p == 2:
+        s, t, u, first, second = 0.0, 0.0, 0.0, 0.0, 0.0
+        for i in range(low, high):
+            z, v = Z[i, 0], Z[i, 1]
+            e = w[i] * z
+            s += e * z
+            t += e * v
+            u += w[i] * v * v
+            first += z * r[i]
+            second += v * r[i]
+        A[0, 0], A[1, 0], A[0, 1], A[1, 1] = s, t, t, u
+        a[0], a[1] = first, second
+    else:
+        for k in range(p):
+            a[k] = 0.0
+            for e in range(p):
+                A[k, e] = 0.0
+        for i in range(low, high):
+            for k in range(p):
+                z = w[i] * Z[i, k]
+                a[k] += Z[i, k] * r[i]
+                for e in range(k + 1):
+                    A[k, e] += z * Z[i, e]
+        for k in range(p):
+            for e in range(k):
+                A[e, k] = A[k, e]
+
+
+@kernel(inner=True, contract=True)
+def _cross_sums(rows: Rows, w: Array, low: int, high: int, p: int, q: int, stride: int, C: Array) -> None:
+    """C <- Z'WX of the rows of one level."""
+    for k in range(p * stride):
+        C[k] = 0.0
+    for i in range(low, high):
+        for k in range(p):
+            z = w[i] * rows.Z[i, k]
+            for e in range(q):
+                C[k * stride + rows.slot[i, e]] += z * rows.others[i, e]
+
+
+@kernel(inner=True, contract=True)
+def _rest_sums(rows: Rows, w: Array, r: Array, low: int, high: int, q: int, D: Array, d: Array) -> None:
+    """Add X'WX (lower triangle) and X'r of some rows."""
+    X, column = rows.others, rows.column
+    for i in range(low, high):
+        for k in range(q):
+            x = w[i] * X[i, k]
+            row = column[i, k]
+            d[row] += X[i, k] * r[i]
+            for e in range(k + 1):
+                D[row, column[i, e]] += x * X[i, e]
+
+
 @kernel
 def accumulate(rows: Rows, w: Array, r: Array, q: int, arrow: Arrow) -> None:
     """Fill the sums at weights w (n,) and working residuals r (n,), the first q columns of the rest taking part.
@@ -110,36 +174,15 @@ def accumulate(rows: Rows, w: Array, r: Array, q: int, arrow: Arrow) -> None:
         d[i] = 0.0
         for k in range(i + 1):
             D[i, k] = 0.0
-    for e in range(C.shape[0]):
-        C[e] = 0.0
-    Z, X, column, slot = rows.Z, rows.others, rows.column, rows.slot
     for j in range(rows.start.shape[0] - 1):
-        stride, base = 0, 0
+        low, high = rows.start[j], rows.start[j + 1]
         if j < J:
-            stride = arrow.start[j + 1] - arrow.start[j]
-            base = p * arrow.start[j]
-            for k in range(p):
-                a[j, k] = 0.0
-                for e in range(k + 1):
-                    A[j, k, e] = 0.0
-        for i in range(rows.start[j], rows.start[j + 1]):
-            for k in range(p):
-                z = w[i] * Z[i, k]
-                a[j, k] += Z[i, k] * r[i]
-                for e in range(k + 1):
-                    A[j, k, e] += z * Z[i, e]
-                for e in range(q):
-                    C[base + k * stride + slot[i, e]] += z * X[i, e]
-            for k in range(q):
-                x = w[i] * X[i, k]
-                row = column[i, k]
-                d[row] += X[i, k] * r[i]
-                for e in range(k + 1):
-                    D[row, column[i, e]] += x * X[i, e]
-        if j < J:
-            for k in range(p):
-                for e in range(k):
-                    A[j, e, k] = A[j, k, e]
+            _own_sums(rows, w, r, low, high, p, A[j], a[j])
+            if p > 0 and q > 0:
+                stride = arrow.start[j + 1] - arrow.start[j]
+                _cross_sums(rows, w, low, high, p, q, stride, window(C, p * arrow.start[j], p * stride))
+        if q > 0:
+            _rest_sums(rows, w, r, low, high, q, D, d)
 
 
 @kernel

@@ -13,8 +13,8 @@ effects are given.
 
 from __future__ import annotations
 
-from bayou._types import Array
-from bayou.jit import kernel
+from bayou._types import Array, Integers
+from bayou.jit import kernel, window
 from bayou.linalg.schur import Arrow, Border, Factor
 from bayou.linalg.small import (
     cholesky,
@@ -116,6 +116,28 @@ def whiten_level(arrow: Arrow, border: Border, w: float, T: Array, j: int, m: in
         t += q
 
 
+@kernel(inner=True, contract=True)
+def take_off(g: Array, touch: Integers, u: float, S: Array, v: Array) -> None:
+    """S <- S − g g' and v <- v − g u, where g stands at the columns ``touch`` (ascending); lower triangle."""
+    m = g.shape[0]
+    low = touch[0]
+    if touch[m - 1] - low == m - 1:
+        # the level touches a stretch without gaps: loops that become vector instructions
+        for t in range(m):
+            x = g[t]
+            v[low + t] -= x * u
+            row = window(S, (low + t) * S.shape[1] + low, m)
+            for c in range(t + 1):
+                row[c] -= x * g[c]
+        return
+    for t in range(m):
+        x, place = g[t], touch[t]
+        v[place] -= x * u
+        row = window(S, place * S.shape[1], place + 1)
+        for c in range(t + 1):
+            row[touch[c]] -= x * g[c]
+
+
 @kernel
 def factorise_whitened(
     arrow: Arrow, border: Border, w: float, T: Array, n: int, out: Factor
@@ -165,13 +187,10 @@ def factorise_whitened(
                 for k in range(i):
                     g -= L[j, i, k] * G[base + k * stride + t]
                 G[base + i * stride + t] = g * inverse
-        for t in range(m):
-            row = touch[first + t]
-            for i in range(p):
-                g = G[base + i * stride + t]
-                v[row] -= g * u[j, i]
-                for c in range(t + 1):
-                    S[row, touch[first + c]] -= g * G[base + i * stride + c]
+        if m == 0:
+            continue
+        for i in range(p):
+            take_off(window(G, base + i * stride, m), window(touch, first, m), u[j, i], S, v)
     log_det_fixed = 0.0
     if n > 0:
         if not cholesky_leading(S, n):

@@ -11,6 +11,7 @@ from bayou.engines.starts import starting_effects
 from bayou.errors import DataError
 
 ROUNDS = 3
+LOOSE = 1e-2  # how far from the mode a round may stay
 FIRST = 0.7  # spread of the effects, in their unit
 LEAST = 0.2  # by which an entry beside the diagonal may change, in its unit; sds shrink by 70 % at most
 
@@ -22,7 +23,8 @@ def begin(of: Laplace) -> tuple[Array, Array]:
     response, as PQL takes them; curvature from the same.
     """
     rng = np.random.default_rng(0)
-    whole = of if of.integrated else Laplace(of.model, True, of.priors, of.data)
+    whole = Laplace(of.model, True, of.priors, of.data)
+    whole.settled = LOOSE
     beta = next(iter(starting_effects(of.model, rng)))
     dispersion = np.full(max(of.levels, 1), of.scale if of.gaussian else 1.0)
     T = of.numbers.factors(FIRST * of.numbers.start())
