@@ -36,6 +36,7 @@ slow: $(VENV)/.with-dev
 
 bench: $(VENV)/.with-dev
 	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks.likelihood
 
 rivals: $(VENV)/.with-dev
 	@$(BIN)/python -m benchmarks.environments

@@ -23,9 +23,16 @@ PYTHON: dict[str, tuple[str, ...]] = {
     "bambi-nutpie": (*BAMBI, "nutpie>=0.16.8,<0.17"),
     "bambi-pymc": BAMBI,
     "numpyro": ("numpyro>=0.20,<0.23", "jax>=0.7,<0.11", "pandas>=2.2"),
+    # those that maximise a likelihood; pandas reads the task
+    "glmm": ("glmm>=0.6,<0.7", "pandas>=2.2"),
+    "mixedlm": ("mixedlm>=1.3,<1.4", "pandas>=2.2"),
+    "lme-python": ("lme-python>=0.2.7,<0.3", "pandas>=2.2"),
+    "gpboost": ("gpboost>=1.8,<1.9", "pandas>=2.2"),
+    "statsmodels": ("statsmodels>=0.14.4,<0.16", "pandas>=2.2"),
 }
 R = {
     "rstanarm": "r-cran-rstanarm", "brms": "r-cran-brms", "MCMCpack": "r-cran-mcmcpack", "MCMCglmm": None,
+    "lme4": "r-cran-lme4", "glmmTMB": "r-cran-glmmtmb",
 }  # fmt: skip
 MAKE = "`make rivals` installs it"
 

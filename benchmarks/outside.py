@@ -26,6 +26,7 @@ GIGABYTES = float(os.environ.get("BAYOU_BENCH_GB", "12"))
 # one thread for every library that would take more
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1",
+    "RAYON_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1",
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1", "JAX_PLATFORMS": "cpu",
 }  # fmt: skip
 
@@ -44,13 +45,16 @@ class Watched:
     output: str
 
 
-def watch(command: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None) -> Watched:
-    """Run a command in a folder; raise `Stopped` when it fails or passes a limit.
+def watch(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None, minutes: float | None = None
+) -> Watched:
+    """Run a command in a folder; raise `Stopped` when it fails or passes a limit, by default `MINUTES`.
 
     The peak is the kernel's own high-water mark of the process, read while it runs: that of the resource
     usage would begin with what this process held when it forked.
     """
     environment = {**(os.environ if environment is None else environment), **ONE_THREAD}
+    minutes = MINUTES if minutes is None else minutes
     peak, started = 0.0, time.perf_counter()
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(
@@ -62,8 +66,8 @@ def watch(command: Sequence[str], folder: Path, environment: Mapping[str, str] |
             while process.poll() is None:
                 peak = max(peak, _high_water(process.pid))
                 took = time.perf_counter() - started
-                if peak > GIGABYTES or took > 60.0 * MINUTES:
-                    passed = f"{GIGABYTES:g} GB" if peak > GIGABYTES else f"{MINUTES:g} minutes"
+                if peak > GIGABYTES or took > 60.0 * minutes:
+                    passed = f"{GIGABYTES:g} GB" if peak > GIGABYTES else f"{minutes:g} minutes"
                     raise Stopped(f"killed at {passed} (after {took:,.0f} s, with {peak:.1f} GB).")
                 time.sleep(0.01 if took < 2.0 else 0.1)
         finally:

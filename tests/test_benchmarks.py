@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import json
+import shutil
+import subprocess
 import sys
+import time
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,10 +20,22 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the benchmarks are not installed
 
 from benchmarks import __main__ as command
-from benchmarks import environments, growth, outside, promises, table
+from benchmarks import (
+    environments,
+    growth,
+    likelihood,
+    likelihood_growth,
+    marginal,
+    maximum,
+    outside,
+    promises,
+    table,
+)
+from benchmarks.marginal import MARGINAL, Marginal
+from benchmarks.maximum import Maximum
 from benchmarks.measure import Figure, Outcome, distance, repeated
 from benchmarks.problems import PROBLEMS
-from benchmarks.rivals import RIVALS, hoff_numpy, jags, nuts, slides_r
+from benchmarks.rivals import MAXIMISERS, RIVALS, hoff_numpy, jags, nuts, slides_r
 from benchmarks.task import Length, in_r, prepare
 
 
@@ -226,3 +245,201 @@ def test_one_line_of_the_growth_table() -> None:
     size = growth.Size("gaussian", 2_000, 20).measured()
     assert 0.0 < size.sweep < 1e-3
     assert 0.0 < size.peak < 2.0
+
+
+def _program(name: str) -> ModuleType:
+    """Return one of the programs that run in their own environments, as a module."""
+    spec = importlib.util.spec_from_file_location(name, outside.PROGRAMS / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_program_parses(tmp_path: Path) -> None:
+    programs = sorted(outside.PROGRAMS.glob("*.py"))
+    assert {"stopwatch.py", "glmm_fit.py", "bayou_fit.py"} <= {file.name for file in programs}
+    for file in programs:
+        ast.parse(file.read_text(encoding="utf-8"), str(file))
+    scripts = sorted(outside.PROGRAMS.glob("*.R"))
+    assert {"stopwatch.R", "lme4.R", "glmmtmb.R"} <= {file.name for file in scripts}
+    if shutil.which("Rscript") is None:
+        pytest.skip("there is no Rscript to parse the programs in R")
+    parse = "for (file in commandArgs(TRUE)) parse(file)"
+    done = subprocess.run(["Rscript", "--vanilla", "-e", parse, *map(str, scripts)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_maximiser_is_there_or_says_what_is_missing() -> None:
+    assert len(MAXIMISERS) == 7
+    for rival in MAXIMISERS:
+        assert set(rival.PROBLEMS) <= set(MARGINAL)
+        missing = rival.available()
+        assert missing is None or missing.endswith(".")
+        assert callable(rival.maximise)
+    named = {rival.ENVIRONMENT for rival in MAXIMISERS if hasattr(rival, "ENVIRONMENT")}
+    assert named <= set(environments.PYTHON)
+    assert {"lme4", "glmmTMB"} <= set(environments.R)
+
+
+def test_the_likelihood_command_names_the_missing_rivals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for program in likelihood.PROGRAMS:
+        monkeypatch.setattr(program, "available", lambda name=program.NAME: f"{name} is not installed here.")
+    out = tmp_path / "table.md"
+    assert likelihood.main(["--only", "bootstrap", "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "Reaction ~ Days + (Days | Subject)" in said
+    for program in likelihood.PROGRAMS:
+        told = f"- {program.NAME}: {program.NAME} is not installed here." in said
+        assert told == ("bootstrap" in program.PROBLEMS)
+    assert "### bootstrap" in out.read_text(encoding="utf-8")
+
+
+def test_a_task_of_a_likelihood_is_read_as_it_was_written(tmp_path: Path) -> None:
+    problem = MARGINAL["VerbAgg"]
+    try:
+        data = problem.data
+    except FileNotFoundError as missing:
+        pytest.skip(str(missing))
+    marginal.write(problem, tmp_path)
+    task, back = _program("stopwatch").read(tmp_path)
+    assert (task["criterion"], task["family"], task["refits"]) == ("Laplace", "bernoulli", 0)
+    assert list(back) == ["r2", "Anger", "Gender", "btype", "situ", "id", "item"]
+    for name in back:
+        assert back[name].tolist() == data[name].tolist()
+    assert set(back["r2"]) == {0.0, 1.0}
+    small, first = _program("stopwatch").read(tmp_path / "small")
+    assert small["formula"] == "y ~ x1 + (x1 | g)"
+    assert (len(first), set(first["y"])) == (400, {0.0, 1.0})
+    assert marginal.megabytes(data) == pytest.approx((2 * 8 + 5 * 4) * len(data) / 2**20)
+    assert 'list(name = "btype", factor = 1L, rows = 7584L)' in (tmp_path / "task.R").read_text()
+
+
+def test_the_stopwatch_leaves_what_a_program_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopwatch = _program("stopwatch")
+    marginal.write(marginal.line("gaussian", 1_000, 10), tmp_path, seconds=0.05)
+    monkeypatch.chdir(tmp_path)
+    calls: list[int] = []
+
+    def whole(data: pd.DataFrame, task: dict[str, object]) -> int:
+        calls.append(len(data))
+        time.sleep(0.01)
+        return len(data)
+
+    stopwatch.measured(
+        whole, lambda fitted, task: {"version": "1", "log_likelihood": -float(fitted), "converged": True},
+        lambda data, task: len(data), lambda built, task: time.sleep(0.002),
+    )  # fmt: skip
+    took = maximum.read("a problem", "a program", json.loads((tmp_path / "result.json").read_text()))
+    assert calls[0] == 400  # the small fit that warms it up
+    assert calls[1:] == [1_000] * took.repeats
+    assert took.repeats >= 2
+    assert took.model < 0.002 <= took.fit < 0.01 <= took.whole < 0.1
+    assert took.fit_cpu < 0.002  # asleep
+    assert took.log_likelihood == -1_000.0
+    assert 0.0 <= took.memory < 50.0
+
+
+def test_what_a_program_left_before_it_was_stopped_is_kept() -> None:
+    problem = marginal.line("poisson", 50, 5)
+    leaves = "import pathlib; pathlib.Path('result.json').write_text('{\"whole\": 2.0, \"repeats\": 1, \"note\": null}');"
+    kept = maximum.ask("a program", [sys.executable, "-c", leaves + "raise SystemExit('no good')"], problem)
+    assert (kept.whole, kept.repeats, kept.note) == (2.0, 1, "failed: no good")
+    with pytest.raises(outside.Stopped, match="failed: no good"):
+        maximum.ask("a program", [sys.executable, "-c", "raise SystemExit('no good')"], problem)
+    with pytest.raises(outside.Stopped, match="left no result"):
+        maximum.ask("a program", [sys.executable, "-c", "pass"], problem)
+    with pytest.raises(outside.Stopped, match="killed at 0.005 minutes"):
+        maximum.ask("a program", [sys.executable, "-c", "import time; time.sleep(60)"], problem, minutes=0.005)
+
+
+def _maximum(program: str, seconds: float, reached: float, **more: Any) -> Maximum:
+    return Maximum("sleepstudy", program, fit_cpu=seconds, whole_cpu=2 * seconds, log_likelihood=reached, **more)
+
+
+def test_a_table_of_likelihoods_marks_who_did_not_reach_the_maximum() -> None:
+    figures = [
+        _maximum("bayou", 0.001, -871.8141), _maximum("short", 0.004, -871.9), _maximum("gpboost", 0.002, -876.1, criterion="ML"),
+        _maximum("stuck", 0.003, -871.8142, converged=False), Maximum("sleepstudy", "away", "not installed."),
+        Maximum("sleepstudy", "slow", "killed at 4 minutes."),
+    ]  # fmt: skip
+    lines = likelihood.comparison(figures).splitlines()
+    by = {line.split("|")[1].strip(): line for line in lines if line.startswith("|")}
+    assert "NOT THE MAXIMUM" in by["short"]
+    assert sum("NOT THE MAXIMUM" in line for line in lines) == 1  # another criterion has a maximum of its own
+    assert "says it did not converge" in by["stuck"]
+    assert by["short"].split("|")[12].strip() == "4"
+    assert lines[-2:] == ["- away: not installed.", "- slow: killed at 4 minutes."]
+    heading, _, row = likelihood.summary([figures]).splitlines()
+    assert [cell.strip() for cell in heading.split("|")[2:-1]] == [f.program for f in figures]
+    assert [cell.strip() for cell in row.split("|")[2:-1]] == ["1.0e-03", "(4.0e-03)", "(2.0e-03)", "3.0e-03", "–", "stopped"]
+
+
+def test_a_bootstrap_that_refits_something_else_is_marked() -> None:
+    figures = [_maximum(name, 1.0, -871.8, spread=s) for name, s in (("a", 1.55), ("b", 1.53), ("c", 0.66))]
+    lines = likelihood.comparison(figures).splitlines()
+    assert ["NOT THESE REFITS" in line for line in lines[2:]] == [False, False, True]
+
+
+def test_promises_of_the_likelihoods_are_of_bayous_fit() -> None:
+    problem = MARGINAL["counts"]
+    ours = Maximum("counts", "bayou", fit_cpu=0.2, whole_cpu=0.5, memory=3 * marginal.megabytes(problem.data))
+    (seconds, memory) = likelihood.kept([ours, _maximum("glmm", 1.0, 0.0)], problem)
+    assert (seconds[1:], memory[2:]) == ((0.2, 0.3, "most"), (3.0, "most"))
+    assert memory[1] == pytest.approx(3.0)
+    assert likelihood.kept([Maximum("counts", "bayou", "failed: no good.")], problem) == []
+
+
+def test_held_figures_are_not_measured_again_unless_asked(tmp_path: Path) -> None:
+    file, measured = tmp_path / "held.json", []
+
+    def maximise(problem: Marginal, seconds: float, minutes: float) -> Maximum:
+        measured.append(problem.name)
+        return Maximum(problem.name, "a program", whole_cpu=float(len(measured)), log_likelihood=-1.0)
+
+    program = SimpleNamespace(NAME="a program", PROBLEMS=tuple(MARGINAL), available=lambda: None, maximise=maximise)
+    away = SimpleNamespace(NAME="away", PROBLEMS=tuple(MARGINAL), available=lambda: "away.")
+
+    def once(*again: str) -> list[Maximum]:
+        return list(likelihood.contest(MARGINAL["bootstrap"], [program, away], likelihood.Held(file, again)))
+
+    assert [figure.whole_cpu for figure in (once()[0], once()[0], once("a program")[0], once()[0])] == [1.0, 1.0, 2.0, 2.0]
+    assert once()[1].missing == "away."
+    assert measured == ["bootstrap"] * 2
+    assert [one["program"] for one in json.loads(file.read_text())] == ["a program"]
+
+
+def test_the_growth_of_the_likelihoods_is_a_row_a_size() -> None:
+    seen: list[str] = []
+
+    def contest(problem: Marginal, programs: list[Any], *rest: object) -> list[Maximum]:
+        seen.append(problem.name)
+        return [Maximum(problem.name, program.NAME, whole_cpu=1.5, memory=10.0) for program in programs]
+
+    sizes = likelihood_growth.SIZES
+    text = likelihood_growth.report(likelihood.PROGRAMS, None, contest, sizes=sizes[:1])
+    assert seen == ["gaussian, 10,000 rows, 1,000 groups, 2 effects"]
+    heading, _, row = text.splitlines()
+    assert "glmm fit CPU s" in heading
+    assert row.split("|")[1].strip() == "gaussian"
+    assert row.count(" 1.5 ") == 2 * len(likelihood_growth.GROWING)
+    stopped = likelihood_growth.cells(marginal.line("gaussian", 100, 5), ("g",), [Maximum("p", "slow", "killed.")])
+    assert stopped[2:] == ("stopped",) * 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rival", MAXIMISERS, ids=lambda rival: rival.NAME)
+def test_a_rival_reaches_the_maximum_of_a_small_problem(rival: ModuleType) -> None:
+    if (missing := rival.available()) is not None:
+        pytest.skip(f"{rival.NAME}: {missing}")
+    try:
+        took = rival.maximise(MARGINAL["sleepstudy"], seconds=0.2)
+    except FileNotFoundError as missing_data:
+        pytest.skip(str(missing_data))
+    # gpboost has neither REML nor correlations: its own maximum
+    known = -876.00163 if rival.NAME == "gpboost" else -871.81414
+    assert took.log_likelihood == pytest.approx(known, abs=1e-3)
+    assert took.converged
+    assert 0.0 < took.whole < 2.0

@@ -1,0 +1,20 @@
+"""lme4: lmer and glmer with their own settings."""
+
+from __future__ import annotations
+
+from benchmarks.environments import in_r, r_missing
+from benchmarks.marginal import MARGINAL, SECONDS, Marginal
+from benchmarks.maximum import MINUTES, Maximum, ask
+from benchmarks.outside import PROGRAMS
+
+NAME = "lme4"
+PROBLEMS = tuple(MARGINAL)
+
+
+def available() -> str | None:
+    return r_missing("lme4")
+
+
+def maximise(problem: Marginal, seconds: float = SECONDS, minutes: float = MINUTES) -> Maximum:
+    command = ["Rscript", "--vanilla", str(PROGRAMS / "lme4.R"), str(PROGRAMS)]
+    return ask(NAME, command, problem, in_r(), seconds, minutes)

@@ -1,0 +1,32 @@
+# glmmTMB with its own settings; its model is what it makes with doFit = FALSE, before the tape of derivatives.
+# Argument: the folder of this file.
+
+suppressPackageStartupMessages(library(glmmTMB))
+source(file.path(commandArgs(trailingOnly = TRUE)[1], "stopwatch.R"))
+
+made <- function(data, task, fit) {
+  family <- switch(task$family, gaussian = gaussian(), poisson = poisson(), bernoulli = binomial())
+  formula <- as.formula(task$formula, globalenv())
+  glmmTMB(formula, data, family = family, REML = task$criterion == "REML", doFit = fit)
+}
+
+told <- function(fit) {
+  list(
+    version = as.character(packageVersion("glmmTMB")), log_likelihood = as.numeric(logLik(fit)),
+    converged = fit$fit$convergence == 0 && isTRUE(fit$sdr$pdHess), note = ""
+  )
+}
+
+refit_all <- function(fit, count, task) {
+  # its refit() is the same call again with another response
+  data <- as.data.frame(fit$frame)
+  sapply(simulate(fit, nsim = count), function(y) {
+    data[[1]] <- y
+    fixef(made(data, task, TRUE))$cond[[2]]
+  })
+}
+
+measure(
+  function(data, task) made(data, task, TRUE), told, function(data, task) made(data, task, FALSE),
+  function(built, task) fitTMB(built), refit_all, few = 100
+)
