@@ -8,7 +8,6 @@ a table of addresses and shapes instead; a kernel reads its fields by the same n
 from __future__ import annotations
 
 import hashlib
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,17 +36,6 @@ class PackedType(types.Type):
         super().__init__(name=f"{name}{digest}")
 
 
-@cache
-def _array_kind(real: bool, dimensions: int) -> Any:
-    """Return Numba's type of a contiguous array: to make one takes longer than many a kernel."""
-    return _numba.Array(_numba.float64 if real else _numba.int64, dimensions, "C")
-
-
-@cache
-def _packed_kind(name: str, fields: tuple[tuple[str, Any, int], ...]) -> PackedType:
-    return PackedType(name, fields)
-
-
 class Packed:
     """A named tuple of contiguous arrays, numbers and further such tuples, as kernels take it.
 
@@ -68,40 +56,76 @@ class Packed:
     (float64, 2)
     """
 
-    __slots__ = ("address", "kind", "parts", "table", "within")
+    __slots__ = ("address", "key", "kind", "parts", "table", "within")
 
     def __init__(self, parts: Any) -> None:
         self.parts = parts
-        self.within: list[Packed] = []
-        fields: list[tuple[str, Any, int]] = []
+        self.within: dict[str, Packed] = {}
         words: list[int] = []
+        keys: list[Any] = []
         for name, value in zip(parts._fields, parts, strict=True):
-            kind, content = self._field(name, value)
-            fields.append((name, kind, len(words)))
-            words += content
+            keys.append(self._field(name, value, words))
         self.table = np.array(words, dtype=np.int64)
         self.address: int = self.table.ctypes.data
-        self.kind = _packed_kind(type(parts).__name__, tuple(fields))
+        # the type is found again by what it is made of: to make one, or to hash it, takes longer than many a kernel
+        self.key = (type(parts).__name__, parts._fields, *keys)
+        kind = _KINDS.get(self.key)
+        self.kind: PackedType = _new_kind(self) if kind is None else kind
 
-    def _field(self, name: str, value: Any) -> tuple[Any, list[int]]:
+    def _field(self, name: str, value: Any, words: list[int]) -> Any:
+        """Add the words of one field, and return what its type goes by."""
         if isinstance(value, np.ndarray):
             if not value.flags.c_contiguous or value.dtype not in (np.float64, np.int64):
                 raise TypeError(f"field {name}: a kernel takes contiguous arrays of float64 or int64")
-            return _array_kind(value.dtype == np.float64, value.ndim), [value.ctypes.data, *value.shape]
+            words.append(value.__array_interface__["data"][0])
+            words.extend(value.shape)
+            return value.dtype.kind, value.ndim
         if isinstance(value, (bool, np.bool_)):
-            return _numba.boolean, [int(value)]
+            words.append(int(value))
+            return "bool"
         if isinstance(value, (int, np.integer)):
-            return _numba.int64, [int(value)]
+            words.append(int(value))
+            return "int"
         if isinstance(value, (float, np.floating)):
-            return _numba.float64, [int(np.float64(value).view(np.int64))]
+            words.append(int(np.float64(value).view(np.int64)))
+            return "float"
         inner = Packed(value)
-        self.within.append(inner)
-        return inner.kind, [inner.address]
+        self.within[name] = inner
+        words.append(inner.address)
+        return inner.key
+
+
+_KINDS: dict[Any, PackedType] = {}
+_SCALARS = {"bool": _numba.boolean, "int": _numba.int64, "float": _numba.float64}
+
+
+def _new_kind(of: Packed) -> PackedType:
+    """Make the type of a packed tuple, and keep it."""
+    fields: list[tuple[str, Any, int]] = []
+    at = 0
+    for name, key in zip(of.parts._fields, of.key[2:], strict=True):
+        if name in of.within:
+            fields.append((name, of.within[name].kind, at))
+        elif isinstance(key, tuple):
+            element = _numba.float64 if key[0] == "f" else _numba.int64
+            fields.append((name, _numba.Array(element, key[1], "C"), at))
+            at += key[1]
+        else:
+            fields.append((name, _SCALARS[key], at))
+        at += 1
+    kind = PackedType(of.key[0], tuple(fields))
+    _KINDS[of.key] = kind
+    return kind
 
 
 def packed(parts: NamedTuple) -> Any:
     """Return the tuple as kernels take it; where none is compiled, tests put the tuple itself in its place."""
     return Packed(parts)
+
+
+def part(whole: Any, name: str) -> Any:
+    """Return a named tuple within a packed one, packed as it is there."""
+    return whole.within[name] if isinstance(whole, Packed) else getattr(whole, name)
 
 
 @_extending.typeof_impl.register(Packed)  # type: ignore[untyped-decorator]

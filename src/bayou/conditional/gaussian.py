@@ -18,7 +18,9 @@ from typing import NamedTuple
 import numpy as np
 
 from bayou._types import Array, Integers
+from bayou.conditional.information import Averages, average_information, new_averages, scores
 from bayou.conditional.parameters import Parameters, set_factors
+from bayou.conditional.rows import colour
 from bayou.jit import kernel
 from bayou.linalg.covariances import Inverse, divided, invert_by_hand, new_inverse, second_moments
 from bayou.linalg.schur import Arrow, Border, Factor, new_factor
@@ -52,6 +54,7 @@ class Work(NamedTuple):
     quotient: Array  # (K, p, p)
     gradient: Array  # (d,)
     facts: Array  # (2,) r², log determinants
+    averages: Averages
 
 
 def gaussian_sums(sums: Sufficient, numbers: Parameters) -> Sums:
@@ -75,6 +78,7 @@ def new_work(sums: Sums, numbers: Parameters) -> Work:
         quotient=np.zeros(numbers.shape),
         gradient=np.zeros(numbers.size),
         facts=np.zeros(2),
+        averages=new_averages(sums.arrow.a, sums.arrow.d, numbers.size),
     )
 
 
@@ -145,3 +149,26 @@ def evaluate_small(sums: Sums, work: Work, psi: Array, restricted: bool) -> floa
         invert_by_hand(work.factor.S, n, work.inverse.V)
         slope(sums, work, restricted)
     return value
+
+
+@kernel
+def information(sums: Sums, work: Work, restricted: bool) -> None:
+    """Fill ``work.averages.information`` with the average information, sigma profiled out, where `deviance` stood."""
+    averages = work.averages
+    R = work.rest.shape[0]
+    colour(sums.border, work.T, work.u, work.rest, averages.b, averages.coloured)
+    scores(sums.arrow, averages.b, averages.coloured, averages.s, averages.s_rest)
+    average_information(
+        sums.arrow, sums.border, work.factor, R, work.T, sums.factor, sums.row, sums.column, sums.unit,
+        work.u, work.rest, averages,
+    )  # fmt: skip
+    d = sums.unit.shape[0]
+    df = sums.rows - sums.border.linear.shape[0] if restricted else sums.rows
+    precision = df / work.facts[0]
+    for i in range(d):
+        for k in range(d):
+            if sums.known > 0.0:
+                averages.information[i, k] /= sums.known
+            else:
+                averages.information[i, k] *= precision
+                averages.information[i, k] -= averages.mixed[i] * averages.mixed[k] * precision * precision * 2.0 / df

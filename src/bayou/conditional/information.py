@@ -10,6 +10,10 @@ P q costs one pass over the sums and one solve with the factor that is there any
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import numpy as np
+
 from bayou._types import Array, Integers
 from bayou.conditional.rows import whiten
 from bayou.jit import kernel
@@ -98,31 +102,58 @@ def _image(arrow: Arrow, f: int, v: Array, v_rest: Array, h: Array, g: Array) ->
             h[j, i] = t
 
 
-@kernel(entry=True)
+class Averages(NamedTuple):
+    """Scratch of `average_information`, and what it returns."""
+
+    b: Array  # (J, p) coefficients as fitted
+    coloured: Array  # (R,)
+    s: Array  # (J, p) scores
+    s_rest: Array  # (R,)
+    v: Array  # (J, p)
+    v_rest: Array  # (R,)
+    own: Array  # (2, d, J, p)
+    shared: Array  # (2, d, R)
+    information: Array  # (d, d) q_a'P q_b / 2 at unit residual variance
+    mixed: Array  # (d,) q_a'Py / 2
+
+
+def new_averages(u: Array, rest: Array, d: int) -> Averages:
+    """Allocate for modes of these shapes and d parameters."""
+    return Averages(
+        b=np.zeros_like(u),
+        coloured=np.zeros_like(rest),
+        s=np.zeros_like(u),
+        s_rest=np.zeros_like(rest),
+        v=np.zeros_like(u),
+        v_rest=np.zeros_like(rest),
+        own=np.zeros((2, d, *u.shape)),
+        shared=np.zeros((2, d, *rest.shape)),
+        information=np.zeros((d, d)),
+        mixed=np.zeros(d),
+    )
+
+
+@kernel
 def average_information(
     arrow: Arrow,
     border: Border,
     factor: Factor,
     n: int,
     T: Array,
-    entries: tuple[Integers, Integers, Integers, Array],
+    which: Integers,
+    row: Integers,
+    column: Integers,
+    unit: Array,
     u: Array,
     rest: Array,
-    s: Array,
-    s_rest: Array,
-    v: Array,
-    v_rest: Array,
-    own: Array,
-    shared: Array,
-    out: Array,
-    mixed: Array,
+    work: Averages,
 ) -> None:
-    """Out (d, d) <- q_a'P q_b / 2 at unit residual variance, mixed (d,) <- q_a'Py / 2.
+    """Fill ``work.information`` and ``work.mixed`` for parameters that stand in T as `Parameters` says.
 
-    ``u``, ``rest``: modes in whitened coordinates; ``s``, ``s_rest``: `scores`; ``v``, ``v_rest``: scratch; ``own``
-    (2, d, J, p) and ``shared`` (2, d, R): scratch; n columns of the rest take part.
+    ``u``, ``rest``: modes in whitened coordinates; the `scores` must be in ``work``; n columns of the rest take part.
     """
-    which, row, column, unit = entries
+    s, s_rest, v, v_rest, own, shared = work.s, work.s_rest, work.v, work.v_rest, work.own, work.shared
+    out, mixed = work.information, work.mixed
     d = unit.shape[0]
     J, p = u.shape
     R = rest.shape[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -56,6 +56,8 @@ class Conditional:
         log p(y | theta) or log p(y | beta, theta), with every constant.
     beta
         The fixed effects (P,) in working coordinates where they are given and not part of x.
+    parts
+        The system, border and factor as kernels take them, if they are packed already.
     """
 
     def __init__(
@@ -70,13 +72,14 @@ class Conditional:
         shift: float,
         log_marginal: float,
         beta: Array | None = None,
+        parts: tuple[Any, ...] | None = None,
     ) -> None:
         self.model, self.order = model, order
         self.arrow, self.border, self.factor = arrow, border, factor
         self.T, self.scale, self.shift = T.copy(), scale, shift
         self.log_marginal = log_marginal
         self.given = beta
-        self._packed = packed(arrow), packed(border), packed(factor)
+        self._packed = parts or (packed(arrow), packed(border), packed(factor))
         R, P = len(arrow.d), len(border.linear)
         self.columns = R if beta is None else R - P
         u, rest = np.zeros_like(arrow.a), np.zeros(R)
@@ -126,7 +129,8 @@ class Conditional:
             inverse = new_inverse(self.arrow)
             invert(self.factor.S, self.columns, inverse.V)
             own, rest = np.zeros_like(self._b), np.zeros_like(self._rest)
-            variances(*self._packed, self.columns, packed(inverse), self.T, own, rest)
+            arrow, border, factor = self._packed
+            variances(arrow, border, factor, self.columns, packed(inverse), self.T, own, rest)
             self._spread = self.scale * np.sqrt(np.maximum(own, 0.0)), self.scale * np.sqrt(np.maximum(rest, 0.0))
         place = next(k for k, g in enumerate(self.order) if self.model.design.groupings[g].name == factor)
         return self._part(place, self._b, self._rest), self._part(place, *self._spread)
@@ -168,6 +172,7 @@ class Conditional:
         own = np.empty((count, *self._b.shape))
         others = np.empty((count, len(self._rest)))
         u, rest = np.zeros_like(self._b), np.zeros_like(self._rest)
-        _draws(*self._packed, self.T, known, u, rest, own, others, self.scale, rng)
+        arrow, border, factor = self._packed
+        _draws(arrow, border, factor, self.T, known, u, rest, own, others, self.scale, rng)
         names = [self.model.design.groupings[g].name for g in self.order]
         return {"beta": self.printed(working), **{name: self._part(k, own, others) for k, name in enumerate(names)}}

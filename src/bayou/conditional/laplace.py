@@ -15,7 +15,7 @@ import numpy as np
 from bayou._types import Array
 from bayou.binding import log_density_beta
 from bayou.conditional.adjoint import dispersion_gradient, gradient, new_adjoint
-from bayou.conditional.information import average_information
+from bayou.conditional.information import average_information, new_averages
 from bayou.conditional.joint import Conditional
 from bayou.conditional.mode import FOUND, SETTLED, System, equations, find_mode, new_point
 from bayou.conditional.parameters import Parameters, parameters
@@ -27,7 +27,7 @@ from bayou.families.rows import row_dispersion
 from bayou.linalg.covariances import divided, invert, new_inverse, second_moments
 from bayou.linalg.schur import new_factor
 from bayou.linalg.whitened import centre_at, factorise_whitened
-from bayou.packed import packed
+from bayou.packed import packed, part
 
 if TYPE_CHECKING:
     from bayou.model import Model
@@ -251,17 +251,13 @@ class Laplace:
 
     def information(self) -> Array:
         """Return the average information (d, d) of the covariance parameters at the mode."""
-        system, point, work, numbers = self.system, self.point, self.work, self.numbers
-        d = numbers.size
-        arrow, border, factor = packed(system.arrow), packed(system.border), packed(system.factor)
-        project(packed(system.rows), point.gradient, self.q, work.score, work.score_rest)
-        out, mixed = np.zeros((d, d)), np.zeros(d)
-        entries = numbers.factor, numbers.row, numbers.column, numbers.unit
-        average_information(
-            arrow, border, factor, self.n, self.T, entries, point.u, point.rest, work.score, work.score_rest,
-            work.b, work.coloured, np.empty((2, d, *point.u.shape)), np.empty((2, d, len(point.rest))), out, mixed,
-        )  # fmt: skip
-        return out
+        point, numbers = self.point, self.numbers
+        made = new_averages(point.u, point.rest, numbers.size)
+        project(part(self._packed[0], "rows"), point.gradient, self.q, made.s, made.s_rest)
+        places = numbers.factor, numbers.row, numbers.column, numbers.unit
+        arrow, border, factor = (part(self._packed[0], name) for name in ("arrow", "border", "factor"))
+        average_information(arrow, border, factor, self.n, self.T, *places, point.u, point.rest, packed(made))
+        return made.information
 
     # ---- from here to other rooms ----------------------------------------------------------
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bayou.engines.metropolis import Metropolis as Metropolis
     from bayou.engines.ml import ML as ML
     from bayou.engines.pql import PQL as PQL
+    from bayou.engines.quadrature import Quadrature as Quadrature
     from bayou.engines.reml import REML as REML
 
 # imported when first used: an engine brings its kernels, and with them the compiler
@@ -25,12 +26,13 @@ NAMES = {
     "ml": "ML",
     "reml": "REML",
     "laplace": "Laplace",
+    "quadrature": "Quadrature",
     "pql": "PQL",
     "auto": "Auto",
 }
 CLASSES = {**{name: module for module, name in NAMES.items()}, "Engine": "base"}
 
-__all__ = ["ML", "PQL", "REML", "Auto", "Engine", "Gibbs", "Laplace", "Metropolis", "get"]
+__all__ = ["ML", "PQL", "REML", "Auto", "Engine", "Gibbs", "Laplace", "Metropolis", "Quadrature", "get"]
 
 
 def __getattr__(name: str) -> Any:
@@ -45,7 +47,8 @@ def get(engine: str | Engine, **settings: Any) -> Engine:
     Parameters
     ----------
     engine
-        "gibbs", "metropolis", "ml", "reml", "laplace", "pql", "auto", or an engine object.
+        "gibbs", "metropolis", "ml", "reml", "laplace", "quadrature", "pql",
+        "auto", or an engine object.
     **settings
         Fields of the engine's class, such as ``draws=500``; they replace those of an engine object.
 

@@ -14,7 +14,7 @@ import numpy as np
 from bayou._types import Array
 from bayou.jit import kernel
 
-GOING, CONVERGED, STALLED, SPENT = 0, 1, 2, 3
+GOING, CONVERGED, STALLED, SPENT, ACCEPTED = 0, 1, 2, 3, 4
 VALUE, STEP, SLOPE, ITERATIONS, EVALUATIONS, DECREMENT, NOISE = 0, 1, 2, 3, 4, 5, 6
 TOLERANCE = 1e-11  # of the gain that a Newton step still promises, in units of log likelihood
 SUFFICIENT = 1e-4
@@ -32,6 +32,7 @@ class Descent(NamedTuple):
     H: Array  # (d, d) approximation to the inverse Hessian
     facts: Array  # (7,)
     scratch: Array  # (3, d)
+    matrices: Array  # (2, d, d) scratch
 
 
 def new_descent(x: Array, H: Array) -> Descent:
@@ -39,7 +40,8 @@ def new_descent(x: Array, H: Array) -> Descent:
     facts = np.zeros(7)
     facts[VALUE] = np.inf
     d = len(x)
-    return Descent(x.copy(), np.zeros(d), x.copy(), np.zeros(d), np.ascontiguousarray(H), facts, np.zeros((3, d)))
+    H = np.ascontiguousarray(H)
+    return Descent(x.copy(), np.zeros(d), x.copy(), np.zeros(d), H, facts, np.zeros((3, d)), np.zeros((2, d, d)))
 
 
 @kernel
@@ -94,11 +96,8 @@ def _bend(state: Descent, gradient: Array) -> None:
 
 
 @kernel
-def advance(state: Descent, value: float, gradient: Array) -> int:
-    """Take in the value and gradient at ``state.trial`` and move on; returns GOING or how it ended.
-
-    When it has ended, ``state.x`` is the best point and ``facts[VALUE]`` the value there.
-    """
+def take(state: Descent, value: float, gradient: Array) -> int:
+    """Take in the value and gradient at ``state.trial``: ACCEPTED, GOING with a shorter step, or how it ended."""
     facts, d = state.facts, state.x.shape[0]
     facts[EVALUATIONS] += 1.0
     finite = math.isfinite(value)
@@ -129,15 +128,32 @@ def advance(state: Descent, value: float, gradient: Array) -> int:
         for i in range(d):
             state.x[i] = state.trial[i]
             state.gradient[i] = gradient[i]
+    return ACCEPTED
+
+
+@kernel
+def aim(state: Descent) -> int:
+    """Set the next point to try; returns GOING or how it ended."""
+    facts = state.facts
     if not _aim(state):
         return CONVERGED
     if facts[EVALUATIONS] >= LIMIT:
         return SPENT
     facts[ITERATIONS] += 1.0
     facts[STEP] = 1.0
-    for i in range(d):
+    for i in range(state.x.shape[0]):
         state.trial[i] = state.x[i] + state.direction[i]
     return GOING
+
+
+@kernel
+def advance(state: Descent, value: float, gradient: Array) -> int:
+    """Take in the value and gradient at ``state.trial`` and move on; returns GOING or how it ended.
+
+    When it has ended, ``state.x`` is the best point and ``facts[VALUE]`` the value there.
+    """
+    status = take(state, value, gradient)
+    return aim(state) if status == ACCEPTED else status
 
 
 def usable_inverse(information: Array) -> Array:

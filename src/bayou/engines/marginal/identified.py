@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from bayou.model import Model
 
 FAR = 9.0  # a linear predictor on a link scale that makes one look for separation
-ROWS = 5_000  # from which a product of columns says sooner than their decomposition whether any are aliased
 SOUND = 1e-9  # smallest eigenvalue of the correlation matrix that rules it out
 
 
@@ -30,11 +29,10 @@ def require_rank(model: Model) -> None:
     X, names = model.working.X, model.design.coefficients
     if not X.shape[1]:
         return
-    if len(X) > ROWS:
-        product = X.T @ X
-        size = np.sqrt(np.diag(product))
-        if size.min() > 0.0 and np.linalg.eigvalsh(product / np.outer(size, size))[0] > SOUND:
-            return
+    product = X.T @ X
+    size = np.sqrt(np.diag(product))
+    if size.min() > 0.0 and np.linalg.eigvalsh(product / np.outer(size, size))[0] > SOUND:
+        return
     aliased = aliased_columns(centred(model.design.X))
     if aliased:
         which = ", ".join(names[k] for k in aliased[:10])

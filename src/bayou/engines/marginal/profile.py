@@ -17,20 +17,56 @@ from bayou.conditional.gaussian import (
     deviance,
     evaluate_small,
     gaussian_sums,
+    information,
     new_work,
     slope,
 )
-from bayou.conditional.information import average_information, scores
+from bayou.conditional.information import scores
 from bayou.conditional.parameters import Parameters, parameters
 from bayou.conditional.rows import colour
-from bayou.engines.marginal.descent import GOING, Descent, advance, new_descent, usable_inverse
+from bayou.engines.marginal.descent import (
+    ACCEPTED,
+    DECREMENT,
+    GOING,
+    Descent,
+    aim,
+    new_descent,
+    take,
+    usable_inverse,
+)
 from bayou.jit import kernel
 from bayou.linalg.covariances import BY_HAND, invert
-from bayou.packed import packed
+from bayou.linalg.small import cholesky, inverse_from_factor
+from bayou.packed import packed, part
 from bayou.sufficient import Sufficient, sufficient
 
 if TYPE_CHECKING:
     from bayou.model import Model
+
+NEAR = 0.1  # an entry of T's diagonal, in its unit, below which the average information is not trusted
+TRUSTED = 1e-3  # of a pivot, relative to its diagonal
+SMALLEST, LARGEST = 0.1, 2.0  # of the spreads that a descent begins with, in units of the parameters
+ROUGH = 1e-4  # of the decrement, from which the criterion's own curvature is learnt from the steps
+
+
+@kernel
+def _refresh(sums: Sums, work: Work, state: Descent, restricted: bool) -> None:
+    """Take the inverse Hessian of the descent from the average information, where that can be trusted.
+
+    Not near the border: there the criterion is curved by its log determinant, of which the average knows nothing.
+    """
+    d = state.x.shape[0]
+    for i in range(d):
+        if sums.row[i] == sums.column[i] and abs(state.trial[i]) < NEAR:
+            return
+    information(sums, work, restricted)
+    A, L = work.averages.information, state.matrices[0]
+    if not cholesky(A, L, d):
+        return
+    for i in range(d):
+        if not L[i, i] * L[i, i] > TRUSTED * A[i, i]:
+            return
+    inverse_from_factor(L, state.matrices[1], state.H, d)
 
 
 @kernel(entry=True)
@@ -39,7 +75,11 @@ def _minimise(sums: Sums, work: Work, state: Descent, restricted: bool) -> int:
     status = GOING
     while status == GOING:
         value = evaluate_small(sums, work, state.trial, restricted)
-        status = advance(state, value, work.gradient)
+        status = take(state, value, work.gradient)
+        if status == ACCEPTED:
+            if state.facts[DECREMENT] > ROUGH:
+                _refresh(sums, work, state, restricted)
+            status = aim(state)
     evaluate_small(sums, work, state.x, restricted)
     return status
 
@@ -95,7 +135,7 @@ class Profile:
         sums, work = self.sums, self.work
         b, rest = np.empty_like(work.u), np.empty_like(work.rest)
         s, s_rest = np.empty_like(b), np.empty_like(rest)
-        arrow, border, _ = self._packed_parts
+        arrow, border, _ = self.packed_parts
         colour(border, work.T, work.u, work.rest, b, rest)
         scores(arrow, b, rest, s, s_rest)
         out = np.empty(self.numbers.size)
@@ -111,32 +151,14 @@ class Profile:
 
     def information(self) -> Array:
         """Return the average information (d, d) where the model was evaluated last, sigma profiled out."""
-        sums, work = self.sums, self.work
-        d = self.numbers.size
-        b, rest = np.empty_like(work.u), np.empty_like(work.rest)
-        s, s_rest = np.empty_like(b), np.empty_like(rest)
-        arrow, border, factor = self._packed_parts
-        colour(border, work.T, work.u, work.rest, b, rest)
-        scores(arrow, b, rest, s, s_rest)
-        out, mixed = np.empty((d, d)), np.empty(d)
-        entries = sums.factor, sums.row, sums.column, sums.unit
-        average_information(
-            arrow, border, factor, len(rest), work.T, entries, work.u, work.rest, s, s_rest,
-            np.empty_like(b), np.empty_like(rest), np.empty((2, d, *b.shape)), np.empty((2, d, len(rest))), out, mixed,
-        )  # fmt: skip
-        P = len(border.parts.linear)
-        n = sums.rows - P if self.restricted else sums.rows
-        if sums.known:
-            return np.asarray(out / sums.known)
-        precision = n / work.facts[0]
-        mixed *= precision
-        information: Array = precision * out - np.outer(mixed, mixed) * 2.0 / n
-        return information
+        information(self._sums, self._work, self.restricted)
+        return self.work.averages.information.copy()
 
     def start(self) -> Array:
-        """Return relative factors (d,) from the spread of the levels' scores around ordinary least squares.
+        """Return relative factors (d,) by moments of the levels' scores around ordinary least squares.
 
-        A score s = z'(y − X beta) has variance A sigma² + A² tau², A = z'z, if its level stands alone.
+        A level's scores s = Z'(y − X beta) have E ss' = A sigma² + A Sigma A, A = Z'Z, if it stands alone; A is taken
+        as proportional to its mean over the levels.
         """
         sums, numbers = self.sums, self.numbers
         arrow, at = sums.arrow, sums.border.fixed
@@ -144,31 +166,53 @@ class Profile:
         rest = np.zeros_like(arrow.d)
         rest[at:] = np.linalg.lstsq(D, arrow.d[at:], rcond=None)[0]
         s, s_rest = np.empty_like(arrow.a), np.empty_like(rest)
-        scores(self._packed_parts[0], np.zeros_like(arrow.a), rest, s, s_rest)
-        total = (sums.squares[0] - rest @ arrow.d) / sums.rows
-        psi = numbers.start()
-        ratio = np.zeros(numbers.size)
-        for i in np.flatnonzero(numbers.row == numbers.column):
-            f, k = int(numbers.factor[i]), int(numbers.row[i])
-            if f == 0:
-                A, score = arrow.A[:, k, k], s[:, k]
-            else:
-                first, q = int(sums.border.start[f - 1]), int(sums.border.size[f - 1])
-                columns = first + k + q * np.arange(int(sums.border.levels[f - 1]))
-                A, score = arrow.D[columns, columns], s_rest[columns]
-            seen = A > 0.0
-            excess = np.mean(score[seen] ** 2 / A[seen]) - total
-            ratio[i] = max(excess / A[seen].mean(), 0.0) / numbers.unit[i] ** 2 / total if total > 0.0 else 1.0
-        # columns of one factor see each other's spread
-        ratio /= np.bincount(numbers.factor[numbers.row == numbers.column], minlength=1)[numbers.factor]
-        left = max(1.0 - ratio.sum(), 0.2)
-        psi *= np.clip(np.sqrt(ratio / left), 0.1, 1.5)
-        return psi
+        scores(self.packed_parts[0], np.zeros_like(arrow.a), rest, s, s_rest)
+        total = float(sums.squares[0] - rest @ arrow.d) / sums.rows
+        if not total > 0.0 or not numbers.size:
+            return numbers.start()
+        moments = [self._moments(f, s, s_rest) for f in range(len(self.order))]
+        variance, spread = total, [np.zeros_like(A) for A, _, _ in moments]
+        for _ in range(2):
+            spread = [_between(A, M - variance * A) / uneven for A, M, uneven in moments]
+            taken = sum(
+                float(np.sum(S * A)) * levels
+                for S, (A, _, _), levels in zip(spread, moments, self._levels(), strict=True)
+            )
+            variance = max(total - taken / sums.rows, 0.1 * total)
+        T = np.zeros(numbers.shape)
+        for f, S in enumerate(spread):
+            p = len(S)
+            unit = np.ones(p)
+            unit[numbers.row[numbers.factor == f]] = numbers.unit[numbers.factor == f]
+            scaled = S / variance / np.outer(unit, unit)
+            values, vectors = np.linalg.eigh(scaled)
+            values = np.clip(values, SMALLEST**2, LARGEST**2)
+            T[f, :p, :p] = unit[:, None] * np.linalg.cholesky((vectors * values) @ vectors.T)
+        psi = numbers.numbers(T)
+        diagonal = numbers.row == numbers.column
+        return np.where(diagonal, np.clip(psi, SMALLEST, LARGEST), psi)
+
+    def _levels(self) -> list[int]:
+        return [len(self.model.design.groupings[g].levels) for g in self.order]
+
+    def _moments(self, f: int, s: Array, s_rest: Array) -> tuple[Array, Array, float]:
+        """Return the means of A and of ss' over the levels of a factor, and how unevenly the rows are spread."""
+        arrow, border = self.sums.arrow, self.sums.border
+        if f == 0:
+            A, own = arrow.A, s
+        else:
+            at, q, J = int(border.start[f - 1]), int(border.size[f - 1]), int(border.levels[f - 1])
+            own = s_rest[at : at + q * J].reshape(J, q)
+            columns = (at + np.arange(q * J)).reshape(J, q)
+            one, other = columns[:, :, None], columns[:, None, :]
+            A = arrow.D[np.maximum(one, other), np.minimum(one, other)]
+        weight = np.trace(A, axis1=1, axis2=2)
+        return A.mean(axis=0), own.T @ own / len(own), float(np.mean(weight**2) / max(np.mean(weight) ** 2, 1e-300))
 
     @property
-    def _packed_parts(self) -> tuple[Any, ...]:
-        work = self.work
-        return packed(self.sums.arrow), packed(self.sums.border), packed(work.factor)
+    def packed_parts(self) -> tuple[Any, ...]:
+        """The system, its border and its factor as kernels take them."""
+        return part(self._sums, "arrow"), part(self._sums, "border"), part(self._work, "factor")
 
     def minimise(self, psi: Array) -> tuple[Descent, int]:
         """Go down from psi; returns the descent and how it ended."""
@@ -179,8 +223,19 @@ class Profile:
             return state, 1
         if self.small:
             return state, int(_minimise(self._sums, self._work, packed(state), self.restricted))
-        status = GOING
+        status, handed = GOING, packed(state)
         while status == GOING:
-            status = int(advance(packed(state), *self.evaluate(state.trial)))
+            status = int(take(handed, *self.evaluate(state.trial)))
+            if status == ACCEPTED:
+                if state.facts[DECREMENT] > ROUGH:
+                    _refresh(self._sums, self._work, handed, self.restricted)
+                status = int(aim(handed))
         self.evaluate(state.x)
         return state, status
+
+
+def _between(A: Array, M: Array) -> Array:
+    """Return A⁻¹ M A⁻¹ for a mean of Z'Z that may be singular."""
+    size = np.sqrt(np.maximum(np.diag(A), 1e-300))
+    inverse = np.linalg.pinv(A / np.outer(size, size), rcond=1e-8, hermitian=True) / np.outer(size, size)
+    return np.asarray(inverse @ M @ inverse)

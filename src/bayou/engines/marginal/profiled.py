@@ -43,8 +43,9 @@ def profiled(model: Model, engine: Engine, restricted: bool, rng: np.random.Gene
     T = sigma * numbers.factors(found.psi)
     value = of.sufficient.log_weights - found.value
     joint = Conditional(
-        model, of.sufficient.order, sums.arrow, sums.border, work.factor, work.T, sigma, of.sufficient.shift, value
-    )
+        model, of.order, sums.arrow, sums.border, work.factor, work.T, sigma, of.sufficient.shift, value,
+        parts=of.packed_parts,
+    )  # fmt: skip
     failures: tuple[str, ...] = ()
     if not found.converged:
         failures = (
@@ -57,7 +58,7 @@ def profiled(model: Model, engine: Engine, restricted: bool, rng: np.random.Gene
         Outcome(
             method="REML" if restricted else "ML",
             criterion="restricted log likelihood" if restricted else "log likelihood",
-            order=of.sufficient.order,
+            order=of.order,
             T=T,
             dispersion=np.array([sigma]),
             joint=joint,
@@ -67,7 +68,7 @@ def profiled(model: Model, engine: Engine, restricted: bool, rng: np.random.Gene
             converged=found.converged,
             gradient=found.promise,
             iterations=found.iterations,
-            singular=tuple(describe(model, of.sufficient.order, numbers, T)),
+            singular=tuple(describe(model, of.order, numbers, T)),
             failures=failures,
         ),
         rng,

@@ -43,8 +43,11 @@ def snap(evaluate: Callable[[Array], float], numbers: Parameters, psi: Array, at
         psi, its covariance parameters in the normal form (diagonal not negative), border exact.
     """
     psi = psi.copy()
-    for r in np.unique(numbers.block):
+    for r in range(int(numbers.block[-1]) + 1 if numbers.size else 0):
         mine = np.flatnonzero(numbers.block == r)
+        if len(mine) == 1 and abs(psi[at + mine[0]]) >= SUSPECT:
+            psi[at + mine[0]] = abs(psi[at + mine[0]])
+            continue
         rows = np.unique(numbers.row[mine])
         p = len(rows)
         place = {int(row): i for i, row in enumerate(rows)}

@@ -86,12 +86,12 @@ class WorkingModel(Profile):
     def fill(self, working: Working) -> None:
         """Take the sums of the working regression."""
         weighted = working.weight * working.response
-        accumulate(self._rows, working.weight, weighted, self.data.rows.others.shape[1], self._packed_parts[0])
+        accumulate(self._rows, working.weight, weighted, self.data.rows.others.shape[1], self.packed_parts[0])
         self.sums.squares[0] = float(weighted @ working.response)
 
     def eta(self, groups: bool) -> Array:
         """Return the linear predictor (n,) at the last solution, with or without the group coefficients."""
-        arrow, border, _ = self._packed_parts
+        arrow, border, _ = self.packed_parts
         colour(border, self.work.T, self.work.u, self.work.rest, self._b, self._rest)
         if not groups:
             self._b[:] = 0.0
@@ -106,7 +106,7 @@ class WorkingModel(Profile):
         p, q = self.work.u.shape[1], self.data.rows.others.shape[1]
         invert(self.work.factor.S, R, self.work.inverse.V)
         out = np.empty(len(self.data.y))
-        arrow, border, factor = self._packed_parts
+        arrow, border, factor = self.packed_parts
         inverse, z = packed(self.work.inverse), np.zeros(p + q)
         leverages(self._rows, arrow, border, factor, R, q, self.work.T, inverse, z, out)
         return np.asarray(np.square(working.slope) * out)
