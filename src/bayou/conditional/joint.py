@@ -129,8 +129,8 @@ class Conditional:
             inverse = new_inverse(self.arrow)
             invert(self.factor.S, self.columns, inverse.V)
             own, rest = np.zeros_like(self._b), np.zeros_like(self._rest)
-            arrow, border, factor = self._packed
-            variances(arrow, border, factor, self.columns, packed(inverse), self.T, own, rest)
+            arrow, border, pivots = self._packed
+            variances(arrow, border, pivots, self.columns, packed(inverse), self.T, own, rest)
             self._spread = self.scale * np.sqrt(np.maximum(own, 0.0)), self.scale * np.sqrt(np.maximum(rest, 0.0))
         place = next(k for k, g in enumerate(self.order) if self.model.design.groupings[g].name == factor)
         return self._part(place, self._b, self._rest), self._part(place, *self._spread)

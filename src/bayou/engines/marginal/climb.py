@@ -86,14 +86,14 @@ def climb(evaluate: Evaluate, numbers: Parameters, at: int, psi: Array, H: Array
 def hessian(evaluate: Evaluate, psi: Array, H: Array) -> Array:
     """Return the Hessian (d, d) of minus the criterion by central differences of its gradient.
 
-    Steps are a hundredth of a standard error, by the inverse Hessian of the descent, so that their own error is
-    1e-4 of that squared.
+    Steps are a five-hundredth of a standard error, by the inverse Hessian of the descent: their own error stays below
+    1e-4 even where a variance is small beside its standard error.
     """
     d = len(psi)
     out = np.empty((d, d))
     for i in range(d):
         step = np.zeros(d)
-        step[i] = min(max(1e-2 * float(np.sqrt(max(H[i, i], 0.0))), 1e-5), 1e-2)
+        step[i] = min(max(2e-3 * float(np.sqrt(max(H[i, i], 0.0))), 1e-5), 2e-3)
         above = np.array(evaluate(psi + step)[1])
         below = np.array(evaluate(psi - step)[1])
         out[i] = (above - below) / (2.0 * step[i])
