@@ -18,6 +18,7 @@ from bayou.jit import kernel
 from bayou.linalg.schur import Arrow, Border, Factor
 from bayou.linalg.small import invert_lower
 
+TILE = 32
 BY_HAND = 64  # columns up to which loops invert as fast as LAPACK is called
 
 
@@ -54,6 +55,17 @@ def invert_by_hand(S: Array, n: int, V: Array) -> None:
             V[j, i] = V[i, j]
 
 
+@kernel
+def both_triangles(lower: Array, n: int, V: Array) -> None:
+    """V <- the symmetric matrix whose lower triangle is given, tile by tile as a cache likes it."""
+    for low in range(0, n, TILE):
+        for left in range(0, low + TILE, TILE):
+            for i in range(low, min(low + TILE, n)):
+                for k in range(left, min(left + TILE, i + 1)):
+                    V[i, k] = lower[i, k]
+                    V[k, i] = lower[i, k]
+
+
 def invert(S: Array, n: int, V: Array) -> None:
     """V <- (S S')⁻¹ of the leading n rows and columns, both triangles, at any size."""
     if n <= BY_HAND:
@@ -63,7 +75,7 @@ def invert(S: Array, n: int, V: Array) -> None:
 
     # what LAPACK reads by columns is the transpose: its upper factor
     inverse, _ = dpotri(S[:n, :n].T, lower=0)
-    V[:n, :n] = np.triu(inverse) + np.triu(inverse, 1).T
+    both_triangles(inverse.T, n, V)
 
 
 @kernel

@@ -5,6 +5,7 @@ The residual variance and the fixed effects are profiled out, so that the descen
 
 from __future__ import annotations
 
+import math
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,7 @@ from bayou.sufficient import Sufficient, sufficient
 if TYPE_CHECKING:
     from bayou.model import Model
 
-NEAR = 0.1  # an entry of T's diagonal, in its unit, below which the average information is not trusted
+AWAY = 3.0  # standard errors of T's diagonal from zero, below which the average information is not trusted
 TRUSTED = 1e-3  # of a pivot, relative to its diagonal
 SMALLEST, LARGEST = 0.1, 2.0  # of the spreads that a descent begins with, in units of the parameters
 ROUGH = 1e-4  # of the decrement, from which the criterion's own curvature is learnt from the steps
@@ -56,15 +57,14 @@ def _refresh(sums: Sums, work: Work, state: Descent, restricted: bool) -> None:
     Not near the border: there the criterion is curved by its log determinant, of which the average knows nothing.
     """
     d = state.x.shape[0]
-    for i in range(d):
-        if sums.row[i] == sums.column[i] and abs(state.trial[i]) < NEAR:
-            return
     information(sums, work, restricted)
     A, L = work.averages.information, state.matrices[0]
     if not cholesky(A, L, d):
         return
     for i in range(d):
         if not L[i, i] * L[i, i] > TRUSTED * A[i, i]:
+            return
+        if sums.row[i] == sums.column[i] and state.x[i] * state.x[i] * A[i, i] < AWAY * AWAY:
             return
     inverse_from_factor(L, state.matrices[1], state.H, d)
 
@@ -105,6 +105,8 @@ class Profile:
     def _take(self, sums: Sums) -> None:
         self.sums = sums
         self.work = new_work(self.sums, self.numbers)
+        self._at: Array | None = None  # where the work stands, gradient and all
+        self._value = math.inf
         self._sums, self._work = packed(self.sums), packed(self.work)
         R, P = len(self.sums.arrow.d), len(self.sums.border.linear)
         self.columns = R if self.restricted else R - P  # of the rest over which covariances are taken
@@ -118,16 +120,25 @@ class Profile:
 
     def evaluate(self, psi: Array) -> tuple[float, Array]:
         """Return minus the log likelihood and its gradient (d,) at relative factors psi (d,)."""
+        if self._at is None or not np.array_equal(psi, self._at):
+            self._at = psi.copy()
+            self._value = self._evaluate(psi)
+        return self._value, self.work.gradient
+
+    def _evaluate(self, psi: Array) -> float:
         if self.small:
-            return evaluate_small(self._sums, self._work, psi, self.restricted), self.work.gradient
+            return float(evaluate_small(self._sums, self._work, psi, self.restricted))
         value = deviance(self._sums, self._work, psi, self.restricted)
         if np.isfinite(value):
             invert(self.work.factor.S, self.columns, self.work.inverse.V)
             slope(self._sums, self._work, self.restricted)
-        return value, self.work.gradient
+        return float(value)
 
     def value(self, psi: Array) -> float:
         """Return minus the log likelihood at relative factors psi (d,)."""
+        if self._at is not None and np.array_equal(psi, self._at):
+            return self._value
+        self._at = None
         return float(deviance(self._sums, self._work, psi, self.restricted))
 
     def score_moments(self) -> Array:
@@ -222,7 +233,9 @@ class Profile:
             state.facts[0] = value
             return state, 1
         if self.small:
-            return state, int(_minimise(self._sums, self._work, packed(state), self.restricted))
+            status = int(_minimise(self._sums, self._work, packed(state), self.restricted))
+            self._at, self._value = state.x.copy(), float(state.facts[0])
+            return state, status
         status, handed = GOING, packed(state)
         while status == GOING:
             status = int(take(handed, *self.evaluate(state.trial)))

@@ -88,6 +88,7 @@ class WorkingModel(Profile):
         weighted = working.weight * working.response
         accumulate(self._rows, working.weight, weighted, self.data.rows.others.shape[1], self.packed_parts[0])
         self.sums.squares[0] = float(weighted @ working.response)
+        self._at = None
 
     def eta(self, groups: bool) -> Array:
         """Return the linear predictor (n,) at the last solution, with or without the group coefficients."""
