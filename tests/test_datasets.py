@@ -19,6 +19,7 @@ COLUMNS = {
     "tumor": ["mouse", "x", "count"],
     "school": ["school", "ses", "score"],
     "bass": ["station", "length", "mercury"],
+    "range": ["block", "management", "mix", "plants"],
 }
 
 
@@ -55,7 +56,7 @@ def test_clinic_is_the_published_table():
     assert frame.attrs["simulated"] is False and "Beitler" in frame.attrs["source"]
 
 
-@pytest.mark.parametrize("name", ["tumor", "school", "bass"])
+@pytest.mark.parametrize("name", ["tumor", "school", "bass", "range"])
 def test_twins_say_so_and_carry_their_parameters(name):
     attrs = datasets.load(name).attrs
     assert attrs["simulated"] is True and "Simulated twin" in attrs["source"]

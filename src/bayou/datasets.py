@@ -53,6 +53,12 @@ BASS_SD = (0.468, 0.662)
 BASS_SIGMA = 0.384
 BASS_STATIONS = (5, 8, 9, 10, 10, 11, 11, 12, 12, 13, 14, 15, 16, 4, 3, 18)
 
+# log counts of the range trial: seven managements, four seed mixes
+RANGE_MANAGEMENT = (2.4, 2.6, 2.9, 2.5, 3.1, 2.2, 2.7)
+RANGE_MIX = (0.0, 0.3, -0.2, 0.5)
+RANGE_SD = (0.35, 0.25)  # of blocks, of whole plots
+RANGE_PHI = 12.0
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -100,7 +106,7 @@ def names() -> tuple[str, ...]:
     Examples
     --------
     >>> names()
-    ('clinic', 'tumor', 'school', 'bass')
+    ('clinic', 'tumor', 'school', 'bass', 'range')
     """
     return tuple(DATASETS)
 
@@ -206,6 +212,20 @@ def _bass() -> dict[str, Any]:
     return {"station": [f"s{number + 1:02d}" for number in station], "length": length, "mercury": mercury}
 
 
+def _range() -> dict[str, Any]:
+    rng = np.random.RandomState(3)
+    block, management, mix = (x.ravel() for x in np.meshgrid(np.arange(4), np.arange(7), np.arange(4), indexing="ij"))
+    blocks, plots = RANGE_SD[0] * rng.standard_normal(4), RANGE_SD[1] * rng.standard_normal((4, 7))
+    eta = np.array(RANGE_MANAGEMENT)[management] + np.array(RANGE_MIX)[mix] + blocks[block] + plots[block, management]
+    plants = rng.poisson(np.exp(eta) * rng.standard_gamma(RANGE_PHI, len(eta)) / RANGE_PHI)
+    return {
+        "block": block + 1,
+        "management": [f"m{k + 1}" for k in management],
+        "mix": [f"s{k + 1}" for k in mix],
+        "plants": plants,
+    }
+
+
 def _centred(x: Array, codes: Any) -> Array:
     """Return x minus the mean of its group."""
     centred: Array = x - (np.bincount(codes, x) / np.bincount(codes))[codes]
@@ -258,6 +278,20 @@ DATASETS = {
             {"station": "s01 to s16", "length": "of the fish, cm", "mercury": "concentration, ppm"},
             _bass,
             {"beta": BASS_BETA, "sd": BASS_SD, "sigma": BASS_SIGMA},
+        ),
+        Dataset(
+            "range",
+            "plants in a split-plot trial of range management, 112 rows",
+            "Simulated in the layout of a range trial: four blocks, seven managements on whole plots, four seed mixes "
+            "on sub-plots; plants ~ NegativeBinomial(exp(management + mix + block + whole plot), phi).",
+            {
+                "block": "1 to 4",
+                "management": "m1 to m7, on whole plots",
+                "mix": "seed mix, s1 to s4, on sub-plots",
+                "plants": "counted",
+            },
+            _range,
+            {"management": RANGE_MANAGEMENT, "mix": RANGE_MIX, "sd": RANGE_SD, "phi": RANGE_PHI},
         ),
     )
 }

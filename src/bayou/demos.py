@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["DEMOS", "Demo", "folder_for", "run", "save_pictures"]
 
 Say = Callable[[str], None]
+SAMPLERS = ("gibbs", "metropolis", "auto")
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Demo:
         Kept per chain.
     walk
         Whether Hoff's random walk is run beside the default proposal.
+    methods
+        Whether the same model is estimated by every method without sampling too, side by side.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Demo:
     draws: int = 2000
     unit_information: bool = False
     walk: bool = False
+    methods: bool = False
 
 
 DEMOS = {
@@ -62,6 +66,7 @@ DEMOS = {
             "binomial",
             "metropolis",
             None,
+            methods=True,
         ),
         Demo(
             "tumor",
@@ -89,6 +94,14 @@ DEMOS = {
             "gaussian",
             "gibbs",
             "ses",
+        ),
+        Demo(
+            "range",
+            "Plants on the range: seven managements on whole plots of four blocks, four seed mixes on sub-plots.",
+            "plants ~ management + mix + (1 | block/management)",
+            "negative_binomial",
+            "laplace",
+            None,
         ),
     )
 }
@@ -128,8 +141,11 @@ def run(name: str, data: Any, folder: Path, seed: int, draws: int | None, say: S
     model = _model(demo, datasets.load(name) if data is None else data)
     target = folder_for(folder / name)
     say("")
-    made = fit(model, engine=engines.get(demo.engine, draws=draws), seed=seed)
+    sampled = demo.engine in SAMPLERS
+    made = fit(model, engine=engines.get(demo.engine, **({"draws": draws} if sampled else {})), seed=seed)
     say(f"{made}\n")
+    if demo.methods:
+        say(_by_every_method(model))
     pictures = save_pictures(made, target, demo.x, say)
     if demo.walk:
         # Hoff's scans are cheap and dependent: ten of them for each kept draw
@@ -173,6 +189,32 @@ def _side_by_side(fits: dict[str, Fit]) -> str:
     return "\n".join([*lines, "", f"Accepted proposals: {', '.join(rates)}.", ""])
 
 
+def _by_every_method(model: Model) -> str:
+    """Estimate a binomial model with one grouping factor by each method without sampling, side by side."""
+    from bayou import engines
+    from bayou.fitting import fit
+
+    methods = {
+        "PQL": engines.PQL(),
+        "PQL, phi free": engines.PQL(dispersion="free"),
+        "PQL by ML, phi free": engines.PQL(method="ml", dispersion="free"),
+        "Laplace": engines.Laplace(),
+        "quadrature, 5 nodes": engines.Quadrature(nodes=5),
+        "quadrature, 61 nodes": engines.Quadrature(nodes=61),
+    }
+    names = [*model.design.coefficients, "variance"]
+    lines = ["The same model by methods that do not sample: estimate (standard error)", ""]
+    lines.append(" " * 22 + "".join(f"{name:>24}" for name in names) + f"{'-2 log L':>12}")
+    for title, engine in methods.items():
+        found = fit(model, engine=engine, seed=1).result.estimates
+        assert found is not None
+        cells = [f"{found.estimate[k]:.4f} ({found.se[k]:.4f})" for k in range(len(names) - 1)]
+        cells.append(f"{found.estimate[len(names) - 1] ** 2:.4f}")
+        loglik = "" if found.log_likelihood != found.log_likelihood else f"{-2.0 * found.log_likelihood:.4f}"
+        lines.append(f"{title:<22}" + "".join(f"{cell:>24}" for cell in cells) + f"{loglik:>12}")
+    return "\n".join([*lines, ""])
+
+
 def folder_for(path: Path) -> Path:
     """Make a folder for output.
 
@@ -204,12 +246,10 @@ def save_pictures(made: Fit, folder: Path, x: str | None, say: Say) -> list[Path
         Called with a sentence for each picture that does not apply.
     """
     plot = made.plot
-    makers: dict[str, Callable[[], Any]] = {
-        "trace": plot.trace,
-        "autocorrelation": plot.autocorrelation,
-        "coefficients": plot.coefficients,
-        "predictive_check": plot.predictive_check,
-    }
+    makers: dict[str, Callable[[], Any]] = {}
+    if made.result.estimates is None:
+        makers = {"trace": plot.trace, "autocorrelation": plot.autocorrelation}
+    makers |= {"coefficients": plot.coefficients, "predictive_check": plot.predictive_check}
     if made.model.design.groupings:
         makers["groups"] = plot.groups
     if x is not None:
