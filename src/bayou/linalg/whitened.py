@@ -13,6 +13,8 @@ effects are given.
 
 from __future__ import annotations
 
+import math
+
 from bayou._types import Array, Integers
 from bayou.jit import kernel, window
 from bayou.linalg.schur import Arrow, Border, Factor
@@ -94,11 +96,11 @@ def whiten_level(arrow: Arrow, border: Border, w: float, T: Array, j: int, m: in
     stride = arrow.start[j + 1] - first
     base = p * first
     for c in range(p):
-        for t in range(m):
-            s = 0.0
-            for e in range(c, p):
-                s += T[0, e, c] * arrow.C[base + e * stride + t]
-            G[base + c * stride + t] = w * s
+        row = window(G, base + c * stride, m)
+        for e in range(c, p):
+            own, x = window(arrow.C, base + e * stride, m), w * T[0, e, c]
+            for t in range(m):
+                row[t] = x * own[t] if e == c else row[t] + x * own[t]
     t = 0
     f = 0
     while t < m:
@@ -138,6 +140,60 @@ def take_off(g: Array, touch: Integers, u: float, S: Array, v: Array) -> None:
             row[touch[c]] -= x * g[c]
 
 
+@kernel(inner=True, contract=True)
+def _pivot(A: Array, a: Array, w: float, T: Array, j: int, p: int, L: Array, u: Array) -> float:
+    """L_j <- factor of T'(w A_j) T + I, u_j <- L_j⁻¹ T'(w a_j); returns the determinant, 0 if there is none.
+
+    One and two coefficients, nearly all there are, in registers.
+    """
+    if p == 1:
+        t = T[0, 0, 0]
+        d = w * t * t * A[j, 0, 0] + 1.0
+        if not d > 0.0:
+            return 0.0
+        root = math.sqrt(d)
+        L[j, 0, 0] = root
+        u[j, 0] = w * t * a[j, 0] / root
+        return d
+    if p == 2:
+        t, s, r = T[0, 0, 0], T[0, 1, 0], T[0, 1, 1]
+        x, y, z = A[j, 0, 0], A[j, 1, 0], A[j, 1, 1]
+        d = w * (t * t * x + 2.0 * t * s * y + s * s * z) + 1.0
+        if not d > 0.0:
+            return 0.0
+        root = math.sqrt(d)
+        below = w * r * (t * y + s * z) / root
+        e = w * r * r * z + 1.0 - below * below
+        if not e > 0.0:
+            return 0.0
+        L[j, 0, 0], L[j, 1, 0], L[j, 1, 1] = root, below, math.sqrt(e)
+        first = w * (t * a[j, 0] + s * a[j, 1]) / root
+        u[j, 0] = first
+        u[j, 1] = (w * r * a[j, 1] - below * first) / L[j, 1, 1]
+        return d * e
+    for i in range(p):
+        s = 0.0
+        for e in range(i, p):
+            s += T[0, e, i] * a[j, e]
+        u[j, i] = w * s
+        for k in range(i + 1):
+            s = 1.0 if i == k else 0.0
+            for e in range(i, p):
+                t = 0.0
+                for c in range(k, p):
+                    t += A[j, e, c] * T[0, c, k]
+                s += w * T[0, e, i] * t
+            L[j, i, k] = s
+    if p > 0:
+        if not cholesky(L[j], L[j], p):
+            return 0.0
+        solve_lower(L[j], u[j], p)
+    total = 1.0
+    for i in range(p):
+        total *= L[j, i, i] * L[j, i, i]
+    return total
+
+
 @kernel
 def factorise_whitened(
     arrow: Arrow, border: Border, w: float, T: Array, n: int, out: Factor
@@ -157,23 +213,10 @@ def factorise_whitened(
     log_det = 0.0
     squares = 0.0
     for j in range(J):
-        for i in range(p):
-            s = 0.0
-            for e in range(i, p):
-                s += T[0, e, i] * a[j, e]
-            u[j, i] = w * s
-            for k in range(i + 1):
-                s = 1.0 if i == k else 0.0
-                for e in range(i, p):
-                    t = 0.0
-                    for c in range(k, p):
-                        t += A[j, e, c] * T[0, c, k]
-                    s += w * T[0, e, i] * t
-                L[j, i, k] = s
-        if not cholesky(L[j], L[j], p):
+        pivot = _pivot(A, a, w, T, j, p, L, u)
+        if not pivot > 0.0:
             return False, 0.0, 0.0, 0.0
-        log_det += log_determinant(L[j], p)
-        solve_lower(L[j], u[j], p)
+        log_det += math.log(pivot)
         first = arrow.start[j]
         stride = arrow.start[j + 1] - first
         m = stride - left
@@ -181,12 +224,14 @@ def factorise_whitened(
         whiten_level(arrow, border, w, T, j, m, G)
         for i in range(p):
             squares += u[j, i] * u[j, i]
+            row = window(G, base + i * stride, m)
+            for k in range(i):
+                above, x = window(G, base + k * stride, m), L[j, i, k]
+                for t in range(m):
+                    row[t] -= x * above[t]
             inverse = 1.0 / L[j, i, i]
             for t in range(m):
-                g = G[base + i * stride + t]
-                for k in range(i):
-                    g -= L[j, i, k] * G[base + k * stride + t]
-                G[base + i * stride + t] = g * inverse
+                row[t] *= inverse
         if m == 0:
             continue
         for i in range(p):

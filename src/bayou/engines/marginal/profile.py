@@ -44,7 +44,7 @@ from bayou.sufficient import Sufficient, sufficient
 if TYPE_CHECKING:
     from bayou.model import Model
 
-AWAY = 3.0  # standard errors of T's diagonal from zero, below which the average information is not trusted
+AWAY = 1.5  # standard errors of T's diagonal from zero, below which the average information is not trusted
 TRUSTED = 1e-3  # of a pivot, relative to its diagonal
 SMALLEST, LARGEST = 0.1, 2.0  # of the spreads that a descent begins with, in units of the parameters
 ROUGH = 1e-4  # of the decrement, from which the criterion's own curvature is learnt from the steps
