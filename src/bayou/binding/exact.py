@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayou._types import Array
+from bayou._types import Array, Mask
 from bayou.binding.fixed import used_rows
 from bayou.binding.ranks import centred, rank, unit_columns
 from bayou.errors import ImproperPosterior
@@ -20,6 +20,8 @@ __all__ = ["check_exact_fit"]
 
 ROUNDING = 1e-13
 """Residuals below this share of the largest response are the rounding of the data."""
+MANY, FEW_ROWS, FEW_LEVELS = 20_000, 200, 20
+"""Rows from which some are looked at first, and how many: the first ones, and those of the first levels."""
 LIMITS = {"sigma": "the residual sd goes to 0", "shape": "shape grows without end"}
 IMPROPER = (codes.FLAT, codes.FLAT_VARIANCE, codes.LOG_FLAT)
 
@@ -51,8 +53,24 @@ def check_exact_fit(design: Design, bound: BoundPriors) -> list[str]:
 
 
 def _found(design: Design) -> str | None:
-    """Say what reproduces the response, or None."""
-    used, name = used_rows(design), design.response_name
+    """Say what reproduces the response, or None: what does so in all rows does so in those of some levels."""
+    n = len(design.y)
+    if n > MANY:
+        some = np.zeros(n, dtype=bool)
+        some[:FEW_ROWS] = True
+        levels = 0
+        for grouping in design.groupings:
+            some |= grouping.codes < FEW_LEVELS
+            levels += min(FEW_LEVELS, len(grouping.levels))
+        count = int(some.sum())
+        if count > 4 * (design.X.shape[1] + levels) and count < n // 2 and _search(design, some) is None:
+            return None
+    return _search(design, np.ones(n, dtype=bool))
+
+
+def _search(design: Design, among: Mask) -> str | None:
+    """Say what reproduces the response in some rows, or None."""
+    used, name = used_rows(design) & among, design.response_name
     y, offset = design.y[used], design.offset[used]
     target = (y if design.family.link.name == "identity" else np.log(np.where(y > 0.0, y, np.nan))) - offset
     if len(y) < 2 or not np.all(np.isfinite(target)):

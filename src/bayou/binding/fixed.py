@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayou._types import Array
+from bayou._types import Array, Mask
 from bayou.binding.ranks import aliased_columns, centred, rank, triangle
 from bayou.binding.recession import moved_rows, recession, rows_that_stay
 from bayou.errors import ImproperPosterior
@@ -30,7 +30,7 @@ def is_gaussian(design: Design) -> bool:
     return bool(design.family.name == "gaussian" and design.family.link.name == "identity")
 
 
-def used_rows(design: Design) -> Array:
+def used_rows(design: Design) -> Mask:
     """Return which rows carry information: a positive weight and at least one trial."""
     return np.asarray((design.weights > 0.0) & (design.trials > 0.0))
 
@@ -104,7 +104,7 @@ def _near_aliases(X: Array, names: list[str]) -> list[str]:
 # ---- directions in which the likelihood does not fall ------------------------------------------
 
 
-def _separation(design: Design, bound: BoundPriors, X: Array, used: Array) -> list[str]:
+def _separation(design: Design, bound: BoundPriors, X: Array, used: Mask) -> list[str]:
     """Refuse directions of flat coefficients along which the likelihood does not fall to zero."""
     flat = bound.beta_flat
     falls, rises = rows_that_stay(design)
@@ -149,7 +149,7 @@ def _cause(design: Design, which: str) -> str:
     return f"every count that the combination of {which} moves is 0"
 
 
-def _all_alike(design: Design, used: Array) -> str | None:
+def _all_alike(design: Design, used: Mask) -> str | None:
     """Say so where all counts are zero, or all outcomes the same."""
     y, trials = design.y[used], design.trials[used]
     if design.family.name in COUNTS:

@@ -6,6 +6,9 @@ import numpy as np
 
 from bayou._types import Array, Integers
 
+MANY = 20_000  # rows from which products are formed first
+SOUND = 1e-6  # smallest eigenvalue of the correlations, below which products have lost too many digits
+
 
 def unit_columns(X: Array) -> Array:
     """Return the columns divided by their norms (columns of zeros stay)."""
@@ -30,7 +33,17 @@ def centred(X: Array) -> Array:
 
 
 def triangle(X: Array) -> Array:
-    """Return R of the QR decomposition of the columns, each in its own unit: the same ranks in few rows."""
+    """Return R of the QR decomposition of the columns, each in its own unit: the same ranks in few rows.
+
+    Of many rows whose products show that the columns are far from dependent, by the Cholesky factor of these.
+    """
+    if X.shape[0] > MANY and X.shape[1]:
+        product = X.T @ X
+        norms = np.sqrt(np.diag(product))
+        if norms.min() > 0.0 and np.isfinite(norms).all():
+            correlation = product / np.outer(norms, norms)
+            if np.linalg.eigvalsh(correlation)[0] > SOUND:
+                return np.asarray(np.linalg.cholesky(correlation).T)
     unit = unit_columns(X)
     return np.asarray(np.linalg.qr(unit, mode="r")) if X.shape[0] > X.shape[1] else unit
 
