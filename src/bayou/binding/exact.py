@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayou._types import Array, Mask
+from bayou._types import Array, Integers, Mask
 from bayou.binding.fixed import used_rows
 from bayou.binding.ranks import centred, rank, unit_columns
 from bayou.errors import ImproperPosterior
@@ -118,7 +118,7 @@ def _residual(target: Array, X: Array) -> Array:
     return target
 
 
-def _within(grouping: Grouping, groups: Array, columns: Array) -> Array:
+def _within(grouping: Grouping, groups: Integers, columns: Array) -> Array:
     """Return the columns less their means by level."""
     levels = len(grouping.levels)
     counts = np.maximum(np.bincount(groups, minlength=levels), 1)
