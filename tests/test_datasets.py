@@ -60,7 +60,7 @@ def test_clinic_is_the_published_table():
 def test_twins_say_so_and_carry_their_parameters(name):
     attrs = datasets.load(name).attrs
     assert attrs["simulated"] is True and "Simulated twin" in attrs["source"]
-    assert attrs["parameters"] and str(attrs["parameters"]["theta" if name != "bass" else "beta"]) in str(
+    assert attrs["parameters"] and str(attrs["parameters"][{"bass": "beta", "range": "management"}.get(name, "theta")]) in str(
         datasets.describe(name)
     )
 

@@ -282,8 +282,8 @@ DATASETS = {
         Dataset(
             "range",
             "plants in a split-plot trial of range management, 112 rows",
-            "Simulated in the layout of a range trial: four blocks, seven managements on whole plots, four seed mixes "
-            "on sub-plots; plants ~ NegativeBinomial(exp(management + mix + block + whole plot), phi).",
+            "Simulated twin of a range trial whose data are not public: four blocks, seven managements on whole plots, "
+            "four seed mixes on sub-plots; plants ~ NegativeBinomial(exp(management + mix + block + whole plot), phi).",
             {
                 "block": "1 to 4",
                 "management": "m1 to m7, on whole plots",

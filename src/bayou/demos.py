@@ -42,6 +42,8 @@ class Demo:
         Whether Hoff's random walk is run beside the default proposal.
     methods
         Whether the same model is estimated by every method without sampling too, side by side.
+    factors
+        Of which the terms are tested and the marginal means printed.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Demo:
     unit_information: bool = False
     walk: bool = False
     methods: bool = False
+    factors: tuple[str, ...] = ()
 
 
 DEMOS = {
@@ -102,6 +105,7 @@ DEMOS = {
             "negative_binomial",
             "laplace",
             None,
+            factors=("management", "mix"),
         ),
     )
 }
@@ -144,6 +148,10 @@ def run(name: str, data: Any, folder: Path, seed: int, draws: int | None, say: S
     sampled = demo.engine in SAMPLERS
     made = fit(model, engine=engines.get(demo.engine, **({"draws": draws} if sampled else {})), seed=seed)
     say(f"{made}\n")
+    if demo.factors:
+        say(f"{made.anova()}\n")
+        for factor in demo.factors:
+            say(f"{made.marginal_means(factor).to_string(float_format='{:.3g}'.format)}\n")
     if demo.methods:
         say(_by_every_method(model))
     pictures = save_pictures(made, target, demo.x, say)

@@ -146,7 +146,7 @@ class _Rounds:
                 T=T,
                 dispersion=np.array([dispersion]),
                 joint=joint,
-                uncertainty=ExpectedUncertainty(fit, found, scale, joint, self._dispersion_row()),
+                uncertainty=ExpectedUncertainty(fit, found, scale, joint, self._dispersion_row(), self.own),
                 log_likelihood=loglik,
                 parameters=P + fit.numbers.size + int(self.free or self.own),
                 converged=found.converged and not self.failures,

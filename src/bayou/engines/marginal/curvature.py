@@ -27,10 +27,15 @@ class ProfileUncertainty:
         The Gaussian of the coefficients there.
     exponent
         The printed dispersion is proportional to the residual sd to this power; 0 where the sd is known.
+    apart
+        Whether a dispersion is estimated by other means; its error is not known then.
     """
 
-    def __init__(self, of: Profile, found: Maximum, scale: float, joint: Conditional, exponent: float) -> None:
-        self.of, self.found, self.scale, self.joint, self.exponent = of, found, scale, joint, exponent
+    def __init__(
+        self, of: Profile, found: Maximum, scale: float, joint: Conditional, exponent: float, apart: bool = False
+    ) -> None:
+        self.of, self.found, self.scale, self.joint = of, found, scale, joint
+        self.exponent, self.apart = exponent, apart
         self._kept: tuple[Array, Array] | None = None
 
     def __call__(self) -> tuple[Array, Array]:
@@ -61,7 +66,7 @@ class ProfileUncertainty:
     def _on_their_scale(self, own: Profile, whole: Array) -> Array:
         """Bring the covariance (d + 1, d + 1) of the relative factors and log sigma to what is printed."""
         psi, sums = self.found.psi, own.sums
-        rows = natural_rows(own.model, not sums.known or self.exponent != 0.0)
+        rows = natural_rows(own.model, not sums.known or self.apart)
 
         def natural(x: Array) -> Array:
             scale = np.exp(x[-1])
@@ -69,4 +74,7 @@ class ProfileUncertainty:
             return to_scale(natural_values(own.model, own.order, T, np.array([scale**self.exponent]), rows), rows)
 
         J = jacobian(natural, np.append(psi, np.log(self.scale)))
-        return np.asarray(J @ whole @ J.T)
+        spread = J @ whole @ J.T
+        if self.apart:
+            spread[-1] = spread[:, -1] = np.nan
+        return np.asarray(spread)
