@@ -64,25 +64,6 @@ class AdaptiveQuadrature(Laplace):
         super().forget()
         self.states.u[:] = 0.0
 
-    def settle(self, psi: Array) -> bool:
-        """Bring all that the rows are given to psi; False for an impossible dispersion."""
-        beta, entries, dispersion = self.split(psi)
-        self.T[:] = self.numbers.factors(entries)
-        self.beta = beta
-        self._fix()
-        if self.levels:
-            if not np.all((dispersion > 1e-150) & (dispersion < 1e150)):
-                return False
-            self.dispersion[:] = dispersion
-            if self.gaussian:
-                self.system.weights[:] = self.data.weights / np.square(dispersion)[self.data.sigma]
-        return True
-
-    def _fix(self) -> None:
-        self.point.fixed[:] = self.data.offset
-        if len(self.beta):
-            self.point.fixed[:] += self.X @ self.beta
-
     def integrate(self) -> bool:
         """Integrate at the present parameters, with derivatives; False where a mode was not found."""
         self._value = self._run(*self._grid)
@@ -99,12 +80,16 @@ class AdaptiveQuadrature(Laplace):
 
     def change(self, nodes: int) -> float:
         """Return what another number of nodes would add to the log likelihood where it was integrated last."""
-        self._fix()
+        self.fix()
         return self._run(*hermite_grid(nodes, self.in_T.shape[0]), slopes=False) - self._value
 
     def place(self, psi: Array) -> bool:
         """Find the mode of all coefficients at psi, and integrate around it; False where there is none to be found."""
         return super().place(psi) and self.integrate()
+
+    def locate(self, psi: Array) -> bool:
+        """Integrate at psi; False where a mode was not found."""
+        return self.settle(psi) and self.integrate()
 
     def value(self) -> float:
         """Return the log likelihood where it was integrated last, every constant in."""
@@ -124,16 +109,3 @@ class AdaptiveQuadrature(Laplace):
         if self.levels:
             parts.append(np.asarray(np.bincount(self.data.sigma, self.in_dispersion, self.levels), dtype=np.float64))
         return np.concatenate(parts)
-
-    def evaluate(self, psi: Array) -> tuple[float, Array]:
-        """Return minus the log likelihood (with priors: minus the log posterior) and its gradient (size,)."""
-        if not np.isfinite(psi).all() or not self.settle(psi) or not self.integrate():
-            return np.inf, np.zeros(self.size)
-        value, slopes = self.value(), self.slopes()
-        if self.priors:
-            prior = self.log_prior(psi)
-            if not np.isfinite(prior):
-                return np.inf, np.zeros(self.size)
-            value += prior
-            slopes = slopes + self._prior_slopes(psi)
-        return -value, -slopes

@@ -118,7 +118,6 @@ class Laplace:
         """Find the mode at psi; False where there is none to be found."""
         if np.array_equal(psi, self._at):
             return True
-        self._at = np.full(self.size, np.nan)
         self._slopes: Array | None = None
         found = self._place(psi)
         if found:
@@ -126,18 +125,8 @@ class Laplace:
         return found
 
     def _place(self, psi: Array) -> bool:
-        beta, entries, dispersion = self.split(psi)
-        self.T[:] = self.numbers.held(entries)
-        self.point.fixed[:] = self.data.offset
-        if len(beta):
-            self.point.fixed[:] += self.X @ beta
-        self.beta = beta
-        if self.levels:
-            if not np.all((dispersion > 1e-150) & (dispersion < 1e150)):
-                return False
-            self.dispersion[:] = dispersion
-            if self.gaussian:
-                self.system.weights[:] = self.data.weights / np.square(dispersion)[self.data.sigma]
+        if not self.settle(psi):
+            return False
         system, point, _ = self._packed
         if not np.isfinite(self.point.u).all() or not np.isfinite(self.point.rest).all():
             self.forget()
@@ -146,6 +135,26 @@ class Laplace:
             self.forget()
             found = find_mode(system, point, self.T, self.row_dispersion, self.n, self.q, self.settled)
         return bool(found == FOUND)
+
+    def settle(self, psi: Array) -> bool:
+        """Bring all that the rows are given to psi; False for an impossible dispersion."""
+        self._at = np.full(self.size, np.nan)
+        self.beta, entries, dispersion = self.split(psi)
+        self.T[:] = self.numbers.held(entries)
+        self.fix()
+        if self.levels:
+            if not np.all((dispersion > 1e-150) & (dispersion < 1e150)):
+                return False
+            self.dispersion[:] = dispersion
+            if self.gaussian:
+                self.system.weights[:] = self.data.weights / np.square(dispersion)[self.data.sigma]
+        return True
+
+    def fix(self) -> None:
+        """Set what of eta is given: the offset, and X beta unless it is integrated."""
+        self.point.fixed[:] = self.data.offset
+        if len(self.beta):
+            self.point.fixed[:] += self.X @ self.beta
 
     def forget(self) -> None:
         """Start the next search at zero."""
@@ -218,9 +227,13 @@ class Laplace:
                 parts.append(np.array([self.work.by_level.sum()]))
         return np.concatenate(parts)
 
+    def locate(self, psi: Array) -> bool:
+        """Prepare `value` and `slopes` at psi; False where they do not exist."""
+        return self.place(psi)
+
     def evaluate(self, psi: Array) -> tuple[float, Array]:
         """Return minus the log marginal likelihood (with priors: minus the log posterior) and its gradient (size,)."""
-        if not np.isfinite(psi).all() or not self.place(psi):
+        if not np.isfinite(psi).all() or not self.locate(psi):
             return np.inf, np.zeros(self.size)
         value, slopes = self.value(), self.slopes()
         if self.priors:

@@ -242,7 +242,8 @@ class Estimates:
         x, scale = self.estimate, np.array(self.scale)
         lower, upper = x - reach, x + reach
         k = np.flatnonzero((scale == "log") & (x > 0.0))
-        lower[k], upper[k] = x[k] * np.exp(-reach[k] / x[k]), x[k] * np.exp(reach[k] / x[k])
+        with np.errstate(over="ignore"):  # an sd of which nothing is known: up to infinity
+            lower[k], upper[k] = x[k] * np.exp(-reach[k] / x[k]), x[k] * np.exp(reach[k] / x[k])
         k = np.flatnonzero((scale == "atanh") & (np.abs(x) < 1.0))
         centre, step = np.arctanh(x[k]), reach[k] / (1.0 - np.square(x[k]))
         lower[k], upper[k] = np.tanh(centre - step), np.tanh(centre + step)
