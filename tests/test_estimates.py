@@ -598,7 +598,7 @@ def test_the_command_line_prints_and_writes_what_there_is(tmp_path, monkeypatch)
         "groups.png",
         "predictive_check.png",
     }
-    assert "No picture trace" in done.stderr and "fit.verdict" in done.stderr
+    assert "trace" not in done.stderr  # chains have one; nothing is said where none belongs
     summary = pd.read_csv(tmp_path / "out" / "summary.csv", index_col="parameter")
     assert list(summary.columns) == COLUMNS[:5]
     pd.testing.assert_frame_equal(summary, again.summary()[COLUMNS[:5]], check_names=False)

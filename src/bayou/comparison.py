@@ -1,7 +1,8 @@
-"""Models side by side: no, partial and complete pooling of groups, and predictive accuracy."""
+"""Models side by side: no, partial and complete pooling of groups, likelihoods, predictive accuracy."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -162,43 +163,66 @@ def _again(model: Model, text: str) -> Model:
     )
 
 
-def compare(*fits: Fit, names: list[str] | None = None) -> pd.DataFrame:
-    """Rank fits of the same data by their expected log predictive density (leave-one-out).
+def compare(
+    *fits: Fit,
+    names: list[str] | None = None,
+    bootstrap: int = 0,
+    seed: int | None = None,
+    cores: int | None = None,
+) -> pd.DataFrame:
+    """Compare fits of the same data: by their likelihoods, or by leave-one-out after samplers.
 
     Parameters
     ----------
     *fits
-        Two or more fits of the same response in the same rows.
+        Two or more fits of the same response in the same rows, all by engines that maximise a likelihood or all by
+        samplers.
     names
         What to call them; their formulas if None.
+    bootstrap
+        Of likelihoods: how many responses of the smaller model to simulate for each test, whose distribution of the
+        ratio gives ``p_bootstrap``. It needs no chi-squared, and is right where variances are at their border.
+    seed, cores
+        Of the bootstrap: the same seed gives the same p for any number of threads.
 
     Returns
     -------
     pandas.DataFrame
-        Best first: ``elpd`` and its standard error, ``p`` (effective parameters), the ``difference``
-        from the best and the standard error of that difference, and ``k_bad``, the number of rows whose
-        Pareto k is above .7 (their part of elpd is not to be trusted).
+        After likelihood engines, fewest parameters first: ``parameters``, ``log_likelihood``, ``aic``, ``bic``, and
+        the likelihood-ratio test of each model against the row above, ``chi_squared`` = twice the difference of the
+        log likelihoods, ``df``, ``p`` and ``p_naive``. Fits by REML whose fixed effects differ are fitted again by
+        maximum likelihood. A model that is no special case of the next one gets no test. Where a variance is zero in
+        the smaller model, the border of what it can be, p is from ½ chi²(df − 1) + ½ chi²(df) and p_naive, too large,
+        from chi²(df). The ``notes`` beneath the table say which of this was done.
+
+        After samplers, best first: ``elpd``, the expected log predictive density, and its standard error, ``p``
+        (effective parameters), the ``difference`` from the best and the standard error of that difference, and
+        ``k_bad``, the number of rows whose Pareto k is above .7 (their part of elpd is not to be trusted).
 
     Raises
     ------
     DataError
-        If the fits are of different responses, or fewer than two.
+        If the fits are of different responses, of both kinds, or fewer than two.
+    Unsupported
+        For a method without a likelihood (PQL).
 
     References
     ----------
-    Vehtari, Gelman & Gabry, Statistics and Computing 27 (2017).
+    Self & Liang, JASA 82 (1987); Stram & Lee, Biometrics 50 (1994). Vehtari, Gelman & Gabry, Statistics and
+    Computing 27 (2017).
 
     Examples
     --------
     >>> import bayou
     >>> bass = bayou.datasets.load("bass")
-    >>> one = bayou.fit("log(mercury) ~ log(length)", bass, seed=1, draws=500)
-    >>> two = bayou.fit("log(mercury) ~ log(length) + (1 | station)", bass, seed=1, draws=500)
-    >>> bayou.compare(one, two, names=["one line", "parallel lines"]).index[0]
-    'parallel lines'
+    >>> one = bayou.fit("log(mercury) ~ log(length)", bass, engine="ml", seed=1)
+    >>> two = bayou.fit("log(mercury) ~ log(length) + (1 | station)", bass, engine="ml", seed=1)
+    >>> table = bayou.compare(one, two, names=["one line", "parallel lines"])
+    >>> table["parameters"].to_dict()
+    {'one line': 3, 'parallel lines': 4}
+    >>> bool(table.loc["parallel lines", "p"] < 0.001)
+    True
     """
-    import pandas as pd
-
     if len(fits) < 2:
         raise DataError("compare needs at least two fits: compare(fit1, fit2).")
     for number, one in enumerate(fits, start=1):
@@ -206,6 +230,42 @@ def compare(*fits: Fit, names: list[str] | None = None) -> pd.DataFrame:
             raise DataError(
                 f"argument {number} of compare is of type {type(one).__name__}: give what bayou.fit returns."
             )
+    labels = names or _labels(fits)
+    if len(labels) != len(fits) or len(set(labels)) != len(labels):
+        raise DataError(f"names must hold {len(fits)} different names, one for each fit.")
+    maximised = [one.result.estimates is not None for one in fits]
+    if all(maximised):
+        from bayou.inference.likelihood_ratio import compared
+
+        return compared([one.result for one in fits], labels, bootstrap, seed, cores)
+    if any(maximised):
+        kinds = [f"fit {k} by {_engine(one)}" for k, one in enumerate(fits, start=1)]
+        raise DataError(
+            f"compare takes likelihood fits or fits by samplers, not both: {', '.join(kinds)}. Fit all of them by one "
+            "kind of engine: 'ml', 'reml' or 'laplace' for a table of likelihoods, 'auto' for leave-one-out."
+        )
+    if bootstrap:
+        raise DataError("bootstrap= simulates likelihood ratios; these fits are by samplers and compare by elpd.")
+    return _by_elpd(fits, labels)
+
+
+def _engine(one: Fit) -> str:
+    return str(one.result.info.get("engine", one.result.engine))
+
+
+def _labels(fits: Sequence[Fit]) -> list[str]:
+    """Return the formulas; where two are the same, engines or families beside them."""
+    texts = [f.result.model.text for f in fits]
+    for more in (_engine, lambda one: str(one.result.model.family)):
+        if len(set(texts)) < len(texts):
+            texts = [f"{text}, {more(one)}" for text, one in zip(texts, fits, strict=True)]
+    return texts
+
+
+def _by_elpd(fits: Sequence[Fit], labels: Sequence[str]) -> pd.DataFrame:
+    """Rank fits by their expected log predictive density (leave-one-out)."""
+    import pandas as pd
+
     first = fits[0].result.model.design
     for number, other in enumerate(fits[1:], start=2):
         design = other.result.model.design
@@ -214,9 +274,6 @@ def compare(*fits: Fit, names: list[str] | None = None) -> pd.DataFrame:
                 f"fit {number} is of another response than fit 1 ({design.n:,} rows of {design.response_name}, not "
                 f"{first.n:,} of {first.response_name}): leave-one-out densities compare only on the same rows."
             )
-    labels = names or [f.result.model.text for f in fits]
-    if len(labels) != len(fits) or len(set(labels)) != len(labels):
-        raise DataError(f"names must hold {len(fits)} different names, one for each fit.")
     loos = [f.loo() for f in fits]
     pointwise = [np.asarray(one.elpd_i).ravel() for one in loos]
     order = np.argsort([-p.sum() for p in pointwise])

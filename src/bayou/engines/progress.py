@@ -1,4 +1,4 @@
-"""The progress bar of a run: scans done, scans a second, time left; nothing without a terminal."""
+"""The progress bar of a run: scans (or refits) done, how many a second, time left; nothing without a terminal."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def _on_a_terminal() -> bool:
 class Bar:
     """A progress bar of rich, or nothing without a terminal; it appears after half a second."""
 
-    def __init__(self, total: int, wanted: bool | None) -> None:
-        self.total = total
+    def __init__(self, total: int, wanted: bool | None, doing: str = "sampling", unit: str = "scans") -> None:
+        self.total, self.doing, self.unit = total, doing, unit
         self.wanted = _on_a_terminal() if wanted is None else wanted
         self.started = time.perf_counter()
         self.bar: Any = None
@@ -33,7 +33,7 @@ class Bar:
             self.bar.stop()
 
     def update(self, done: int) -> None:
-        """Show ``done`` scans."""
+        """Show ``done`` scans, or what else is counted."""
         if not self.wanted or time.perf_counter() - self.started < 0.5:
             return
         if self.bar is None:
@@ -41,14 +41,14 @@ class Bar:
             from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
             self.bar = Progress(
-                TextColumn("sampling"),
+                TextColumn(self.doing),
                 BarColumn(),
-                TextColumn("{task.completed:,.0f} of {task.total:,.0f} scans, {task.fields[speed]:,.0f}/s"),
+                TextColumn("{task.completed:,.0f} of {task.total:,.0f} " + self.unit + ", {task.fields[speed]:,.0f}/s"),
                 TimeRemainingColumn(),
                 console=Console(stderr=True),
                 transient=True,
             )
-            self.task = self.bar.add_task("sampling", total=self.total, speed=0.0)
+            self.task = self.bar.add_task(self.doing, total=self.total, speed=0.0)
             self.bar.start()
         speed = done / (time.perf_counter() - self.started)
         self.bar.update(self.task, completed=done, speed=speed)

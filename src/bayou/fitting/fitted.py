@@ -12,6 +12,7 @@ import numpy as np
 from bayou._types import Array
 from bayou.diagnose import Diagnostics, Verdict, examine, judge
 from bayou.errors import Unsupported
+from bayou.fitting.inferred import Inferred
 from bayou.fitting.tested import Tested
 from bayou.model import Model
 from bayou.posterior import Estimates, Posterior, storage
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Fit"]
 
 
-class Fit(Tested):
+class Fit(Inferred, Tested):
     """A model with its posterior; everything beyond the draws is computed at first use and kept.
 
     Attributes

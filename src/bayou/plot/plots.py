@@ -12,6 +12,7 @@ from bayou.plot.checks import draw_predictive_check
 from bayou.plot.exploration import explore
 from bayou.plot.forests import draw_coefficients
 from bayou.plot.lines import draw_groups
+from bayou.plot.profiles import draw_profile
 from bayou.plot.style import Picture
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Plots:
     def __repr__(self) -> str:
         return (
             "Pictures of a fit: trace(), autocorrelation(), coefficients(), groups(), bands(x), "
-            "predictive_check(), exploration(x)"
+            "predictive_check(), profile(), exploration(x)"
         )
 
     def trace(
@@ -251,6 +252,42 @@ class Plots:
             If the draws of the group coefficients were not kept.
         """
         return draw_predictive_check(self._fit.result, interval, draws, seed, size, save)
+
+    def profile(
+        self,
+        parameters: str | Iterable[str] | None = None,
+        *,
+        limit: int = 12,
+        size: tuple[float, float] | None = None,
+        save: Path | None = None,
+    ) -> Picture:
+        """Draw the profile likelihood of each parameter as zeta, the signed root of the likelihood ratio.
+
+        A straight curve is a normal likelihood, whose Wald interval is right; a bent one shows how far it is not.
+        Vertical lines stand at the ends of the 50, 80, 90, 95 and 99 % intervals.
+
+        Parameters
+        ----------
+        parameters
+            Rows of the summary, such as ``"sd_school[ses]"``, or what they begin with, ``"beta"``; None takes the
+            first ``limit``.
+        limit
+            The most panels unless they are named.
+        size, save
+            Inches; a path to write to.
+
+        Raises
+        ------
+        DataError
+            For a parameter that does not exist.
+        Unsupported
+            After a sampler, a method without a likelihood, or a fit with priors.
+
+        References
+        ----------
+        Bates & Watts (1988), Nonlinear Regression Analysis, chapter 6.
+        """
+        return draw_profile(self._fit.profile(), parameters, limit, size, save)
 
     def exploration(
         self,

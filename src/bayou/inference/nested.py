@@ -1,0 +1,130 @@
+"""Whether one model is a special case of another, and whether it lies on the border of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bayou._types import Array, Integers
+
+if TYPE_CHECKING:
+    from bayou.design import Design, Grouping
+    from bayou.model import Model
+
+SAME = 1e-7  # of a column's length, outside the span of others
+
+
+@dataclass(frozen=True)
+class Nesting:
+    """How a smaller model stands to a larger one.
+
+    Attributes
+    ----------
+    reason
+        Why it is no special case, a sentence; empty if it is one.
+    directions
+        In how many directions a covariance of the larger model is zero in the smaller.
+    """
+
+    reason: str = ""
+    directions: int = 0
+
+
+def within(columns: Array, span: Array) -> bool:
+    """Whether every column of (n, p) is a combination of those of (n, q).
+
+    >>> within(np.array([[2.0], [4.0]]), np.array([[1.0], [2.0]]))
+    True
+    """
+    if not columns.shape[1]:
+        return True
+    length = np.sqrt(np.sum(np.square(columns), axis=0))
+    unit = columns / np.where(length > 0.0, length, 1.0)
+    if span.shape[1]:
+        size = np.sqrt(np.sum(np.square(span), axis=0))
+        U, s, _ = np.linalg.svd(span / np.where(size > 0.0, size, 1.0), full_matrices=False)
+        U = U[:, s > 1e-10 * s[0]]
+        unit = unit - U @ (U.T @ unit)
+    return bool(np.sqrt(np.sum(np.square(unit), axis=0)).max() < SAME)
+
+
+def same_groups(one: Integers, other: Integers) -> bool:
+    """Whether two codings (n,) put the same rows together."""
+    return finer(one, other) and finer(other, one)
+
+
+def finer(fine: Integers, coarse: Integers) -> bool:
+    """Whether each level of ``fine`` (n,) lies within one of ``coarse`` (n,); codes are not negative."""
+    pairs = fine * (int(coarse.max(initial=0)) + 1) + coarse
+    return len(np.unique(pairs)) == len(np.unique(fine))
+
+
+def same_data(one: Design, other: Design) -> bool:
+    """Whether two designs are of the same response in the same rows."""
+    return one.n == other.n and np.array_equal(one.y, other.y) and np.array_equal(one.trials, other.trials)
+
+
+def same_fixed(one: Model, other: Model) -> bool:
+    """Whether two models have the same fixed effects, so that restricted likelihoods compare."""
+    a, b = one.design, other.design
+    if sorted(a.coefficients) != sorted(b.coefficients) or not np.array_equal(a.offset, b.offset):
+        return False
+    order = [b.coefficients.index(c) for c in a.coefficients]
+    return np.array_equal(a.X, b.X[:, order])
+
+
+def nesting(small: Model, large: Model) -> Nesting:
+    """Look whether ``small`` is a special case of ``large``, which has as many parameters or more.
+
+    The columns of its fixed effects must be combinations of those of the larger model, each of its correlated blocks
+    of group coefficients within the span of one such block on the same groups, and its residual sds no finer.
+    """
+    a, b = small.design, large.design
+    if (small.family.name, small.family.link.name) != (large.family.name, large.family.link.name):
+        return Nesting(f"{small.family} is not {large.family}")
+    if small.dispersion_known != large.dispersion_known:
+        return Nesting("only one of them knows the standard errors")
+    both = a.standard_errors, b.standard_errors
+    if both[0] is not None and both[1] is not None and not np.array_equal(both[0], both[1]):
+        return Nesting("their standard errors differ")
+    if not np.array_equal(a.weights, b.weights):
+        return Nesting("their weights differ")
+    if not within((a.offset - b.offset)[:, None], b.X):
+        return Nesting("their offsets differ")
+    if not within(a.X, b.X):
+        outside = [name for k, name in enumerate(a.coefficients) if not within(a.X[:, [k]], b.X)]
+        return Nesting(f"the smaller one has the fixed effects {', '.join(outside)}, which the larger one has not")
+    if not finer(b.sigma_codes, a.sigma_codes):
+        return Nesting("the smaller one splits its residual sd otherwise")
+    return _groups(a, b)
+
+
+def _groups(a: Design, b: Design) -> Nesting:
+    """Match the covariance blocks of a smaller and a larger design."""
+    covered: dict[tuple[int, tuple[int, ...]], list[Array]] = {
+        (k, block): [] for k, g in enumerate(b.groupings) for block in g.blocks
+    }
+    for g in a.groupings:
+        partners = [k for k, other in enumerate(b.groupings) if same_groups(g.codes, other.codes)]
+        for block in g.blocks:
+            own = g.Z[:, list(block)]
+            home = next(
+                (key for key in covered if key[0] in partners and within(own, _columns(b.groupings[key[0]], key[1]))),
+                None,
+            )
+            if home is None:
+                words = ", ".join(g.coefficients[c] for c in block)
+                together = "correlated " if len(block) > 1 else ""
+                return Nesting(f"the smaller one lets {together}{words} vary by {g.name}, and the larger one does not")
+            covered[home].append(own)
+    directions = 0
+    for (k, block), parts in covered.items():
+        known = int(np.linalg.matrix_rank(np.hstack(parts))) if parts else 0
+        directions += int(np.linalg.matrix_rank(_columns(b.groupings[k], block))) - known
+    return Nesting(directions=directions)
+
+
+def _columns(grouping: Grouping, block: tuple[int, ...]) -> Array:
+    return grouping.Z[:, list(block)]
