@@ -33,7 +33,7 @@ def told(fitted: Any, task: Task) -> dict[str, Any]:
 
 def refit(fitted: Any, data: pd.DataFrame, task: Task) -> tuple[Any, int]:
     again = fitted.bootstrap(task["refits"], seed=task["seed"])
-    return again.draws["beta[Days]"].to_numpy(), 1
+    return again.replicates["beta[Days]"].to_numpy(), 1
 
 
 if __name__ == "__main__":
