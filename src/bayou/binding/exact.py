@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from bayou.binding.bound import BoundPriors
     from bayou.design import Design, Grouping
 
-__all__ = ["check_exact_fit"]
+__all__ = ["UNBOUNDED", "check_exact_fit"]
 
 ROUNDING = 1e-13
 """Residuals below this share of the largest response are the rounding of the data."""
 MANY, FEW_ROWS, FEW_LEVELS = 20_000, 200, 20
 """Rows from which some are looked at first, and how many: the first ones, and those of the first levels."""
+UNBOUNDED = "where the likelihood has no bound"
 LIMITS = {"sigma": "the residual sd goes to 0", "shape": "shape grows without end"}
 IMPROPER = (codes.FLAT, codes.FLAT_VARIANCE, codes.LOG_FLAT)
 
@@ -47,7 +48,7 @@ def check_exact_fit(design: Design, bound: BoundPriors) -> list[str]:
             f"{found}: {LIMITS[name]} under its flat prior. Check the response, or give {name} a proper prior."
         )
     return [
-        f"{found}: {LIMITS[name]}, where the likelihood has no bound, and the numbers of this fit mean little. "
+        f"{found}: {LIMITS[name]}, {UNBOUNDED}, and the numbers of this fit mean little. "
         "Check the response and what it was computed from."
     ]
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from bayou._types import Array, Integers
 from bayou.conditional.information import Averages, average_information, new_averages, scores
-from bayou.conditional.parameters import Parameters, set_factors
+from bayou.conditional.parameters import LEAST, Parameters, set_factors
 from bayou.conditional.rows import colour
 from bayou.jit import kernel
 from bayou.linalg.covariances import Inverse, divided, invert_by_hand, new_inverse, second_moments
@@ -92,7 +92,11 @@ def deviance(sums: Sums, work: Work, psi: Array, restricted: bool) -> float:
         sums.arrow, sums.border, 1.0, work.T, R, work.factor
     )
     left = sums.squares[0] - fitted
-    if not ok or not left > 0.0:
+    if sums.known > 0.0:
+        left = max(left, 0.0)  # a fit without residuals is one like any other where their variance is known
+    elif not left > 0.0:
+        return math.inf
+    if not ok:
         return math.inf
     modes(sums.arrow, work.factor, R, work.u, work.rest)
     work.facts[0] = left
@@ -136,7 +140,12 @@ def slope(sums: Sums, work: Work, restricted: bool) -> None:
     for f in range(M.shape[0]):
         divided(work.T, f, p if f == 0 else border.size[f - 1], M, work.quotient)
     for a in range(work.gradient.shape[0]):
-        work.gradient[a] = -sums.unit[a] * work.quotient[sums.factor[a], sums.row[a], sums.column[a]]
+        f, i, k = sums.factor[a], sums.row[a], sums.column[a]
+        # the criterion is even in a column: where it is held off zero, its slope is that at zero
+        held = i == k and abs(work.T[f, i, i]) <= 1.5 * LEAST * sums.unit[a]
+        for e in range(i + 1, work.T.shape[1]):
+            held = held and work.T[f, e, i] == 0.0
+        work.gradient[a] = 0.0 if held else -sums.unit[a] * work.quotient[f, i, k]
 
 
 @kernel

@@ -98,7 +98,8 @@ class Laplace:
         self._linear = border.linear
         self.settled = SETTLED  # how exact the modes are
         self._constant: float | None = None
-        self._at: Array = np.full(self.size, np.nan)  # where the point stands
+        self._at: Array | None = None  # where the point stands
+        self._slopes: Array | None = None
 
     # ---- coordinates -----------------------------------------------------------------------
 
@@ -116,9 +117,9 @@ class Laplace:
 
     def place(self, psi: Array) -> bool:
         """Find the mode at psi; False where there is none to be found."""
-        if np.array_equal(psi, self._at):
+        if self._at is not None and np.array_equal(psi, self._at):
             return True
-        self._slopes: Array | None = None
+        self._slopes = None
         found = self._place(psi)
         if found:
             self._at = psi.copy()
@@ -138,9 +139,12 @@ class Laplace:
 
     def settle(self, psi: Array) -> bool:
         """Bring all that the rows are given to psi; False for an impossible dispersion."""
-        self._at = np.full(self.size, np.nan)
+        self._at = None
         self.beta, entries, dispersion = self.split(psi)
         self.T[:] = self.numbers.held(entries)
+        self.exact = self.numbers.factors(entries)
+        # the criterion is even in a column: where it is held off zero, its slope is that at zero
+        self.held = self.numbers.vanishing(entries)
         self.fix()
         if self.levels:
             if not np.all((dispersion > 1e-150) & (dispersion < 1e150)):
@@ -197,7 +201,12 @@ class Laplace:
         """What the kernels leave out of the log likelihood: it depends on the responses alone."""
         if self._constant is None:
             data = self.data
+            # near the responses, where little cancels
             eta = self.family.link(np.full(len(data.y), 0.5)) + np.zeros(len(data.y))
+            if self.family.link.name == "identity":
+                eta = data.y.copy()
+            elif self.family.link.name == "log":
+                eta = np.log(np.maximum(data.y, 0.5))
             whole = self.family.log_density(data.y, eta, 1.0, data.trials, data.weights)
             part = row_dispersion(self.code, data.y, data.trials, data.weights, eta, 1.0)
             self._constant = float(np.sum(whole) - part)
@@ -216,7 +225,7 @@ class Laplace:
         numbers = self.numbers
         parts = [
             (self.X.T @ self.work.eta) * self.beta_unit if self.explicit else np.zeros(0),
-            self.work.T[numbers.factor, numbers.row, numbers.column] * numbers.unit,
+            np.where(self.held, 0.0, self.work.T[numbers.factor, numbers.row, numbers.column] * numbers.unit),
         ]
         if self.levels:
             dispersion_gradient(system, point, work, self.row_dispersion)
@@ -293,7 +302,7 @@ class Laplace:
             n = R - P
         else:
             n = R
-            self._at[:] = np.nan  # the sums will be those of other equations
+            self._at = None  # the sums will be those of other equations
             self.point.fixed[:] = self.data.offset
             system, point, _ = self._packed
             equations(system, point, R, self.data.rows.others.shape[1], False)
@@ -306,7 +315,7 @@ class Laplace:
                 )
         centre_at(packed(arrow), packed(factor), n, self.point.u, rest)
         beta = self.beta if given else None
-        return Conditional(self.model, self.data.order, arrow, border, factor, self.T, 1.0, 0.0, value, beta)
+        return Conditional(self.model, self.data.order, arrow, border, factor, self.exact, 1.0, 0.0, value, beta)
 
     def second_moments(self) -> Array:
         """Return Σ_j E[u_j u_j'] (K, p, p) at the mode, whitened coordinates."""

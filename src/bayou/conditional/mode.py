@@ -20,8 +20,10 @@ from bayou.linalg.schur import Arrow, Border, Factor
 from bayou.linalg.whitened import factorise_whitened, modes
 
 LIMIT = 200  # Newton steps
-SETTLED = 1e-18  # twice the gain that a step promises, at a mode that a gradient is taken at
-FLAT = 1e-9  # below which rounding hides whether the objective grew
+SETTLED = 1e-20  # twice the gain that a step promises, at a mode that a gradient is taken at
+FLAT = 1e-9  # below which rounding hides whether the objective grew …
+ROUNDING = 1e-15  # … and the share of the log likelihood that it takes
+NEAR = 1e-2  # below which the mode is close
 FOUND, NOT_DEFINITE, NOT_FOUND = 0, 1, 2
 
 
@@ -120,22 +122,23 @@ def promise(system: System, point: Point, T: Array, n: int, q: int) -> float:
     for i in range(point.eta.shape[0]):
         point.there[i] = point.fixed[i]
     predictor(system.rows, point.b, point.coloured, q, point.there)
+    # the step solves H step = gradient: step' H step has none of the cancellation of gradient times step
     t = 0.0
     for i in range(point.eta.shape[0]):
         point.change[i] = point.there[i] - point.eta[i]
-        t += point.gradient[i] * point.change[i]
+        t += point.weight[i] * point.change[i] * point.change[i]
     J, p = point.u.shape
     for j in range(J):
         for i in range(p):
-            t -= point.u[j, i] * (point.u_new[j, i] - point.u[j, i])
+            t += (point.u_new[j, i] - point.u[j, i]) ** 2
     border = system.border
     for i in range(border.fixed):
-        t -= point.rest[i] * (point.rest_new[i] - point.rest[i])
+        t += (point.rest_new[i] - point.rest[i]) ** 2
     for i in range(n - border.fixed):
-        g = border.linear[i]
+        step = point.rest_new[border.fixed + i] - point.rest[border.fixed + i]
         for k in range(n - border.fixed):
-            g -= border.precision[max(i, k), min(i, k)] * point.rest[border.fixed + k]
-        t += g * (point.rest_new[border.fixed + i] - point.rest[border.fixed + i])
+            other = point.rest_new[border.fixed + k] - point.rest[border.fixed + k]
+            t += step * border.precision[max(i, k), min(i, k)] * other
     return t
 
 
@@ -167,13 +170,14 @@ def search(system: System, point: Point, dispersion: float, n: int, gain: float,
     new = value
     for i in range(point.eta.shape[0]):
         point.there[i] = point.eta[i]
+    flat = FLAT + ROUNDING * abs(value)
     for _ in range(60):
         for i in range(point.eta.shape[0]):
             point.eta[i] = point.there[i] + length * point.change[i]
         _step(point, length, n)
         new = derivatives(system, point, dispersion)
         grown = new - _penalty(system.border, point.u, point.rest, n) - before
-        if grown >= 1e-4 * length * gain or (gain < FLAT and math.isfinite(new)):
+        if grown >= 1e-4 * length * gain or (gain < flat and math.isfinite(new)):
             break
         _step(point, -length, n)
         length *= 0.5
@@ -190,19 +194,24 @@ def find_mode(system: System, point: Point, T: Array, dispersion: float, n: int,
     set_eta(system, point, T, q)
     value = derivatives(system, point, dispersion)
     last = math.inf
+    clip = True
     for _ in range(LIMIT):
-        equations(system, point, n, q, True)
+        equations(system, point, n, q, clip)
         ok, log_det, log_det_fixed, _ = factorise_whitened(system.arrow, system.border, 1.0, T, n, system.factor)
+        if not ok and not clip:
+            clip = True
+            equations(system, point, n, q, clip)
+            ok, log_det, log_det_fixed, _ = factorise_whitened(system.arrow, system.border, 1.0, T, n, system.factor)
         if not ok:
             return NOT_DEFINITE
         modes(system.arrow, system.factor, n, point.u_new, point.rest_new)
         gain = promise(system, point, T, n, q)
         if not math.isfinite(gain):
             return NOT_FOUND
-        if gain < settled or (gain < FLAT and gain > 0.25 * last):
+        if gain < settled or (gain < FLAT + ROUNDING * abs(value) and gain > 0.25 * last):
             clipped = False
             for i in range(point.eta.shape[0]):
-                clipped = clipped or point.curvature[i] < 0.0
+                clipped = clipped or (clip and point.curvature[i] < 0.0)
             if clipped:
                 equations(system, point, n, q, False)
                 ok, log_det, log_det_fixed, _ = factorise_whitened(
@@ -216,5 +225,6 @@ def find_mode(system: System, point: Point, T: Array, dispersion: float, n: int,
             point.facts[3] = log_det_fixed
             return FOUND
         last = gain
+        clip = gain > NEAR  # near the mode the whole curvature, which is definite there, makes steps quadratic
         value = search(system, point, dispersion, n, gain, value)
     return NOT_FOUND

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayou._types import Array, Integers
+from bayou._types import Array, Integers, Mask
 from bayou.jit import kernel
 
 if TYPE_CHECKING:
@@ -62,6 +62,13 @@ class Parameters:
         """
         diagonal = self.row == self.column
         return self.factors(np.where(diagonal & (np.abs(psi) < LEAST), np.where(psi < 0.0, -LEAST, LEAST), psi))
+
+    def vanishing(self, psi: Array) -> Mask:
+        """Return which parameters (d,) are a diagonal entry held off zero in a column of zeros."""
+        columns = np.abs(self.factors(psi)).sum(axis=1)
+        least = LEAST * self.unit
+        small = columns[self.factor, self.column] < least
+        return np.asarray((self.row == self.column) & small)
 
     def numbers(self, T: Array) -> Array:
         """Return the parameters (d,) of T."""

@@ -51,6 +51,11 @@ class Laplace(Engine):
     name: ClassVar[str] = "laplace"
     reml: bool = False
 
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        if not isinstance(self.reml, (bool, np.bool_)):
+            raise Unsupported(f"reml={self.reml!r} is not known: Laplace takes reml=True or reml=False.")
+
     def run(self, model: Model, rng: np.random.Generator) -> Posterior:
         """Fit the model."""
         if len(model.design.sigma_levels) > 1 and model.family.name != "gaussian":

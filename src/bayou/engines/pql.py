@@ -14,7 +14,7 @@ from bayou.engines.base import Engine
 from bayou.engines.marginal.climb import Maximum, climb
 from bayou.engines.marginal.descent import usable_inverse
 from bayou.engines.marginal.expected import ExpectedUncertainty
-from bayou.engines.marginal.identified import require_maximum, require_rank
+from bayou.engines.marginal.identified import FAR, require_maximum, require_rank, require_variances
 from bayou.engines.marginal.result import Outcome, posterior
 from bayou.engines.marginal.singular import describe
 from bayou.engines.marginal.working import Working, WorkingModel, linearise, solve_dispersion
@@ -93,6 +93,12 @@ class PQL(Engine):
             raise Unsupported("PQL takes fixed effects with Normal or flat priors. Use engine='laplace'.")
         if not model.priors_given:
             require_rank(model)
+            require_variances(model, self.method == "reml" and bool(model.design.groupings))
+        elif not model.dispersion_known and (model.family.dispersion is not None or self.dispersion == "free"):
+            raise Unsupported(
+                "PQL with priors takes no dispersion to be estimated: its equations have no place for the prior of "
+                "one. Use engine='laplace', or leave the priors out."
+            )
         return _Rounds(self, model).result(rng)
 
 
@@ -124,7 +130,10 @@ class _Rounds:
         variance = work.facts[0] / n if self.free else 1.0
         scale = float(np.sqrt(variance))
         T = scale * fit.numbers.factors(found.psi)
-        joint = Conditional(model, fit.order, sums.arrow, sums.border, work.factor, work.T, scale, 0.0, np.nan)
+        relative = fit.numbers.factors(found.psi)
+        joint = Conditional(
+            model, fit.order, sums.arrow, sums.border, work.factor, relative, scale, fit.shift, np.nan
+        )
         dispersion = {"sigma": scale, "shape": 1.0 / variance}.get(self.family.dispersion or "", self.phi or variance)
         grouped = bool(model.design.groupings)
         loglik = np.nan
@@ -152,7 +161,7 @@ class _Rounds:
                 converged=found.converged and not self.failures,
                 gradient=found.promise,
                 iterations=self.rounds,
-                singular=tuple(describe(model, fit.order, fit.numbers, T)),
+                singular=tuple(describe(model, fit.order, fit.numbers, fit.numbers.factors(found.psi))),
                 failures=tuple(self.failures),
                 notes=tuple(self._notes(working)),
                 priors_used=model.priors_given,
@@ -172,6 +181,7 @@ class _Rounds:
         X = self.model.working.X[self.fit.data.place]
         return np.asarray(self.fit.data.offset + X @ beta)
 
+    @np.errstate(all="ignore")  # what overflows ends in a criterion that is not finite
     def _iterate(self) -> tuple[Maximum, Working]:
         fit, groups = self.fit, self.engine.variant == "pql"
         eta = self._start()
@@ -184,13 +194,15 @@ class _Rounds:
             fit.fill(working)
             value, _ = fit.evaluate(psi)
             if not np.isfinite(value):
+                if not self.model.priors_given:
+                    require_maximum(self.model, np.array([FAR]))
                 raise DataError(
                     "The equations of the working response cannot be solved: look for responses or columns of extreme "
                     "size, and bring them to another unit."
                 )
             if H is None:
                 H = usable_inverse(fit.information())
-            found = climb(self._criterion, fit.numbers, 0, psi, H)
+            found = climb(self._criterion, fit.numbers, 0, psi, H, self._noise())
             psi, H = found.psi, found.H
             if self.own:
                 self.phi = min(solve_dispersion(fit.data, working, fit.prediction_errors(working)), 1e8)
@@ -209,6 +221,11 @@ class _Rounds:
                 "engine='laplace'."
             )
         return found, working
+
+    def _noise(self) -> float:
+        """Return by how much rounding of the residual squares, a difference, may move the criterion."""
+        sums, left = self.fit.sums, float(self.fit.work.facts[0])
+        return 1e-16 * sums.rows * float(sums.squares[0]) / max(left, 1e-300) if self.free else 0.0
 
     def _criterion(self, psi: Array) -> tuple[float, Array]:
         """Return the criterion of the working model, with the prior of the covariances where there is one."""
@@ -230,6 +247,8 @@ class _Rounds:
     def _notes(self, working: Working) -> list[str]:
         notes: list[str] = []
         model, groupings = self.model, self.model.design.groupings
+        if self.own and self.phi is not None and self.phi >= 1e8:
+            notes.append("phi is at its border: the counts vary no more than Poisson's. Take family='poisson'.")
         if not groupings:
             return notes
         if self.family.name in ("bernoulli", "binomial"):
@@ -248,6 +267,4 @@ class _Rounds:
                     f"PQL shrinks where groups hold few and small counts (here {rows:.3g} rows with means about "
                     f"{float(np.mean(working.mean)):.2g}): compare with engine='laplace'."
                 )
-        if self.own and self.phi is not None and self.phi >= 1e8:
-            notes.append("phi is at its border: the counts vary no more than Poisson's. Take family='poisson'.")
         return notes

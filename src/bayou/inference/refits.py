@@ -254,7 +254,7 @@ class GeneralRefit(Refit):
         of.data.y[:] = y[of.data.place]
         # nothing is remembered of the last responses, nor where their search ended: the order does not matter
         of._constant = None
-        of._at = np.full(of.size, np.nan)
+        of._at = None
         of.forget()
         found = climb(of.evaluate, of.numbers, of.explicit, self.psi, self.H.copy())
         nothing = Refitted(self.beta, self.T, self.dispersion, np.nan)

@@ -43,6 +43,8 @@ def begin(of: Laplace) -> tuple[Array, Array]:
     if P:
         beta = whole.point.rest[-P:].copy()
     psi = of.join(beta, T, dispersion)
+    if of.priors:
+        psi = _supported(of, psi)
     H = np.eye(of.size)
     if of.place(psi):
         a, b = of.explicit, of.explicit + of.numbers.size
@@ -79,3 +81,16 @@ def _settle(of: Laplace, psi: Array, i: int) -> float:
         if abs(slope / curvature) < ASIDE:
             break
     return 1.0 / curvature
+
+
+def _supported(of: Laplace, psi: Array) -> Array:
+    """Return psi with sds and dispersions moved up or down together until the priors allow them."""
+    T, scale = slice(of.explicit, of.explicit + of.numbers.size), slice(of.explicit + of.numbers.size, None)
+    for k in range(40):
+        for j in range(40):
+            moved = psi.copy()
+            moved[T] *= 2.0 ** (-(k // 2) if k % 2 else k // 2)
+            moved[scale] += 0.5 * (-(j // 2) if j % 2 else j // 2)
+            if np.isfinite(of.log_prior(moved)):
+                return moved
+    return psi

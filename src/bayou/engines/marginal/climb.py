@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayou._types import Array
 from bayou.conditional.parameters import Parameters
@@ -14,6 +15,7 @@ from bayou.engines.marginal.descent import (
     DECREMENT,
     GOING,
     ITERATIONS,
+    NOISE,
     VALUE,
     advance,
     new_descent,
@@ -52,14 +54,18 @@ class Maximum:
     H: Array
 
 
-def climb(evaluate: Evaluate, numbers: Parameters, at: int, psi: Array, H: Array) -> Maximum:
+def climb(
+    evaluate: Evaluate, numbers: Parameters, at: int, psi: Array, H: Array, noise: float = 0.0
+) -> Maximum:
     """Minimise from psi with inverse Hessian H; covariance parameters begin at position ``at``.
 
+    ``noise`` is by how much rounding may move the criterion.
     When it returns, the last evaluation was at the minimum.
     """
     iterations = 0
     for _ in range(RESTARTS):
         state = new_descent(psi, H)
+        state.facts[NOISE] = noise
         handed = packed(state)
         status = GOING if len(psi) else CONVERGED
         if not len(psi):
@@ -69,7 +75,7 @@ def climb(evaluate: Evaluate, numbers: Parameters, at: int, psi: Array, H: Array
         iterations += int(state.facts[ITERATIONS])
         psi, value = state.x.copy(), float(state.facts[VALUE])
         promise = 0.5 * float(state.facts[DECREMENT])
-        converged = status == CONVERGED or (np.isfinite(value) and promise < GOOD)
+        converged = status == CONVERGED or (np.isfinite(value) and promise < max(GOOD, 10.0 * noise))
         if not numbers.size or not np.isfinite(value):
             break
         settled = snap(lambda x: evaluate(x)[0], numbers, psi, at, value)
@@ -99,3 +105,14 @@ def hessian(evaluate: Evaluate, psi: Array, H: Array) -> Array:
         out[i] = (above - below) / (2.0 * step[i])
     evaluate(psi)
     return 0.5 * (out + out.T)
+
+
+def inverse_of_free(H: Array, free: NDArray[np.bool_]) -> Array:
+    """Return the inverse (d, d) of a Hessian in the parameters that are free, zero elsewhere; NaN if it has none."""
+    out = np.zeros_like(H)
+    within = np.ix_(free, free)
+    try:
+        out[within] = np.linalg.inv(H[within])
+    except np.linalg.LinAlgError:
+        out[within] = np.nan
+    return out

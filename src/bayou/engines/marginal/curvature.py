@@ -6,9 +6,10 @@ import numpy as np
 
 from bayou._types import Array
 from bayou.conditional.joint import Conditional
-from bayou.engines.marginal.climb import Maximum, hessian
+from bayou.engines.marginal.climb import Maximum, hessian, inverse_of_free
 from bayou.engines.marginal.natural import jacobian, natural_rows, natural_values, to_scale
 from bayou.engines.marginal.profile import Profile
+from bayou.engines.marginal.singular import free
 
 
 class ProfileUncertainty:
@@ -50,10 +51,7 @@ class ProfileUncertainty:
         """Return the covariance of the hyperparameters on their scale, from the profile's Hessian (d, d)."""
         psi, sums = self.found.psi, own.sums
         d = len(psi)
-        try:
-            inverse = np.linalg.inv(H)
-        except np.linalg.LinAlgError:
-            inverse = np.full_like(H, np.nan)
+        inverse = inverse_of_free(H, free(own.numbers, psi))
         whole = np.zeros((d + 1, d + 1))
         whole[:d, :d] = inverse
         if not sums.known:

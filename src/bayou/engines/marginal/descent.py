@@ -16,10 +16,11 @@ from bayou.jit import kernel
 
 GOING, CONVERGED, STALLED, SPENT, ACCEPTED = 0, 1, 2, 3, 4
 VALUE, STEP, SLOPE, ITERATIONS, EVALUATIONS, DECREMENT, NOISE = 0, 1, 2, 3, 4, 5, 6
-TOLERANCE = 1e-11  # of the gain that a Newton step still promises, in units of log likelihood
+TOLERANCE = 1e-13  # of the gain that a Newton step still promises, in units of log likelihood
 SUFFICIENT = 1e-4
-LONGEST = 4.0  # of a step, in units of the parameters
+LONGEST = 4.0  # of a step, in units of the parameters, or of their size where that is larger
 LIMIT = 500  # evaluations
+LEAST = 1e-2  # information on a parameter: a standard error of ten units
 
 
 class Descent(NamedTuple):
@@ -56,7 +57,19 @@ def _aim(state: Descent) -> bool:
             t -= state.H[i, k] * state.gradient[k]
         state.direction[i] = t
         slope += t * state.gradient[i]
-        longest = max(longest, abs(t))
+        longest = max(longest, abs(t) / max(1.0, abs(state.x[i])))
+    if not slope <= 0.0:
+        # rounding has left H without meaning: straight down, one unit at most
+        steepest = 0.0
+        for i in range(d):
+            steepest = max(steepest, abs(state.gradient[i]))
+        slope = 0.0
+        longest = 1.0
+        for i in range(d):
+            for k in range(d):
+                state.H[i, k] = 1.0 / steepest if i == k else 0.0
+            state.direction[i] = -state.gradient[i] / steepest
+            slope += state.direction[i] * state.gradient[i]
     state.facts[DECREMENT] = -slope
     if longest > LONGEST:
         for i in range(d):
@@ -161,8 +174,9 @@ def usable_inverse(information: Array) -> Array:
     d = len(information)
     if not d:
         return np.zeros((0, 0))
-    scale = np.sqrt(np.maximum(np.diag(information), 1e-12))
-    unit = information / np.outer(scale, scale)
-    values, vectors = np.linalg.eigh(unit if np.isfinite(unit).all() else np.eye(d))
+    if not np.isfinite(information).all():
+        return np.eye(d)
+    scale = np.sqrt(np.maximum(np.diag(information), LEAST))
+    values, vectors = np.linalg.eigh(information / np.outer(scale, scale))
     values = np.maximum(values, 1e-3)
     return np.asarray((vectors / values) @ vectors.T / np.outer(scale, scale))

@@ -13,6 +13,7 @@ import numpy as np
 
 from bayou._types import Array
 from bayou.conditional.rows import whiten
+from bayou.engines.marginal.climb import inverse_of_free
 from bayou.engines.marginal.curvature import ProfileUncertainty
 from bayou.engines.marginal.profile import Profile
 from bayou.linalg.whitened import forward
@@ -44,11 +45,9 @@ class ExpectedUncertainty(ProfileUncertainty):
             for a in range(d):
                 information[a, d] = information[d, a] = float(np.trace(products[a]))
             information[d, d] = 2.0 * (own.sums.rows - (len(border.linear) if own.restricted else 0))
-        try:
-            inverse = np.linalg.inv(information)
-        except np.linalg.LinAlgError:
-            inverse = np.full_like(information, np.nan)
-        whole[: d + free, : d + free] = inverse
+        # nothing is expected of a factor at zero
+        told = np.diag(information) > 0.0
+        whole[: d + free, : d + free] = inverse_of_free(information, told)
         return self._on_their_scale(own, whole)
 
 

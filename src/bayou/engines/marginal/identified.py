@@ -1,4 +1,4 @@
-"""Likelihoods without a maximum: fixed effects that depend on each other, or that separate the outcomes."""
+"""Likelihoods without a maximum: columns that depend on each other or separate outcomes, variances nothing tells of."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bayou._types import Array
-from bayou.binding.ranks import aliased_columns, centred
+from bayou.binding.exact import UNBOUNDED
+from bayou.binding.fixed import used_rows
+from bayou.binding.fragile import one_row_each
+from bayou.binding.ranks import aliased_columns, centred, indicator, rank
 from bayou.binding.recession import recession, rows_that_stay
 from bayou.errors import DataError
 
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from bayou.model import Model
 
 FAR = 9.0  # a linear predictor on a link scale that makes one look for separation
+VANISHING = 1e-2  # of the response's sd: a residual sd that a search still drives down
 SOUND = 1e-9  # smallest eigenvalue of the correlation matrix that rules it out
 
 
@@ -26,20 +30,92 @@ def require_rank(model: Model) -> None:
     DataError
         Naming the columns.
     """
+    used = used_rows(model.design)
+    if not used.any():
+        raise DataError("No row has a trial: nothing is known of the coefficients. Check the numbers of trials.")
     X, names = model.working.X, model.design.coefficients
     if not X.shape[1]:
         return
+    if not used.all():
+        X = X[used]
     product = X.T @ X
     size = np.sqrt(np.diag(product))
     if size.min() > 0.0 and np.linalg.eigvalsh(product / np.outer(size, size))[0] > SOUND:
         return
-    aliased = aliased_columns(centred(model.design.X))
+    aliased = aliased_columns(centred(model.design.X[used]))
     if aliased:
         which = ", ".join(names[k] for k in aliased[:10])
         raise DataError(
             f"The fixed effects are rank-deficient: {which} can be written by the other columns, and without priors "
             "nothing tells them apart. Leave them out of the formula, or give priors=bayou.Priors(beta=Normal(0, 10))."
         )
+
+
+def require_variances(model: Model, restricted: bool) -> None:
+    """Refuse variances that the likelihood cannot tell apart, or that it sends to zero or infinity.
+
+    Parameters
+    ----------
+    model
+        The model.
+    restricted
+        Whether the fixed effects are integrated out.
+
+    Raises
+    ------
+    DataError
+        Naming the factor, or the response.
+    """
+    design, family = model.design, model.family
+    used = used_rows(design)
+    n, P = int(used.sum()), design.X.shape[1]
+    estimated = family.dispersion in ("sigma", "shape") and not model.dispersion_known
+    if estimated:
+        name = {"sigma": "residual sd"}.get(str(family.dispersion), family.dispersion)
+        if n <= P:
+            raise DataError(
+                f"{n:,} rows for {P} fixed effects leave nothing to estimate the {name} from. Use fewer "
+                "terms, or more rows."
+            )
+        exact = [note for note in model.bound.notes if UNBOUNDED in note]  # found when the model was built
+        if exact:
+            raise DataError(f"The likelihood has no maximum. {exact[0]}")
+    for grouping in design.groupings:
+        levels = int(np.sum(np.bincount(grouping.codes[used]) > 0))
+        if levels < 2:
+            raise DataError(
+                f"{grouping.name} has one level, which tells nothing of a variance between levels. Leave its term out, "
+                "or give its sd a prior."
+            )
+        ones = bool(np.any(np.all(grouping.Z == 1.0, axis=0)))
+        if estimated and family.name == "gaussian" and family.link.name == "identity":
+            if ones and one_row_each(design, grouping):
+                raise DataError(
+                    f"Every level of {grouping.name} has one row, so that its variance and the residual variance are "
+                    f"confounded: only their sum is known. Leave (… | {grouping.name}) out, or give known standard "
+                    "errors: measured(y, se)."
+                )
+        if restricted and ones and levels <= P:
+            Z = indicator(grouping.codes, np.ones((len(used), 1)))[used]
+            X = design.X[used]
+            if rank(np.hstack([X, Z])) == rank(X):
+                raise DataError(
+                    f"The fixed effects hold every difference between levels of {grouping.name}, so that nothing is "
+                    "left to estimate its variance from. Leave one of the two out."
+                )
+
+
+def stopped(model: Model, promise: float, sigma: float | None = None) -> str:
+    """Say that a search ended short of a maximum, and why if it can be seen (``sigma``: the residual sd there)."""
+    said = (
+        f"The search stopped where a step still promises {promise:.2g} of log likelihood: the estimates are not at its "
+        "maximum. "
+    )
+    if sigma is not None and sigma < VANISHING * float(np.std(model.design.y - model.design.offset)):
+        return said + (
+            "The residual sd goes to zero: the groups reproduce the response. Use fewer terms, or give sigma a prior."
+        )
+    return said + "Bring columns to similar units, or give priors."
 
 
 def require_maximum(model: Model, eta: Array) -> None:

@@ -27,8 +27,10 @@ from bayou.conditional.parameters import Parameters, parameters
 from bayou.conditional.rows import colour
 from bayou.engines.marginal.descent import (
     ACCEPTED,
+    CONVERGED,
     DECREMENT,
     GOING,
+    STALLED,
     Descent,
     aim,
     new_descent,
@@ -175,7 +177,8 @@ class Profile:
         arrow, at = sums.arrow, sums.border.fixed
         D = np.tril(arrow.D[at:, at:]) + np.tril(arrow.D[at:, at:], -1).T
         rest = np.zeros_like(arrow.d)
-        rest[at:] = np.linalg.lstsq(D, arrow.d[at:], rcond=None)[0]
+        size = np.sqrt(np.maximum(np.diag(D), 1e-300))
+        rest[at:] = np.linalg.lstsq(D / np.outer(size, size), arrow.d[at:] / size, rcond=None)[0] / size
         s, s_rest = np.empty_like(arrow.a), np.empty_like(rest)
         scores(self.packed_parts[0], np.zeros_like(arrow.a), rest, s, s_rest)
         total = float(sums.squares[0] - rest @ arrow.d) / sums.rows
@@ -228,10 +231,12 @@ class Profile:
     def minimise(self, psi: Array) -> tuple[Descent, int]:
         """Go down from psi; returns the descent and how it ended."""
         value, _ = self.evaluate(psi)
+        if not np.isfinite(value):
+            return new_descent(psi, np.eye(len(psi))), STALLED
         state = new_descent(psi, usable_inverse(self.information()))
         if not len(psi):
             state.facts[0] = value
-            return state, 1
+            return state, CONVERGED
         if self.small:
             status = int(_minimise(self._sums, self._work, packed(state), self.restricted))
             self._at, self._value = state.x.copy(), float(state.facts[0])

@@ -11,7 +11,7 @@ from bayou._types import Array
 from bayou.conditional.joint import Conditional
 from bayou.engines.marginal.climb import Maximum, climb
 from bayou.engines.marginal.curvature import ProfileUncertainty
-from bayou.engines.marginal.identified import require_rank
+from bayou.engines.marginal.identified import require_rank, require_variances, stopped
 from bayou.engines.marginal.profile import Profile
 from bayou.engines.marginal.result import Outcome, posterior
 from bayou.engines.marginal.singular import describe, probe, snap
@@ -26,15 +26,11 @@ if TYPE_CHECKING:
 def profiled(model: Model, engine: Engine, restricted: bool, rng: np.random.Generator) -> Posterior:
     """Maximise the (restricted) likelihood of a Gaussian model and return the result."""
     require_rank(model)
+    require_variances(model, restricted)
     of = Profile(model, restricted)
     sums, work, numbers = of.sums, of.work, of.numbers
     P = len(sums.border.linear)
     n = sums.rows - P if restricted else sums.rows
-    if n < 1:
-        raise DataError(
-            f"{model.design.n:,} rows for {P} fixed effects leave nothing to estimate a residual sd from. Use fewer "
-            "terms, or more rows."
-        )
     found = _maximum(of)
     if not np.isfinite(found.value):
         raise DataError(
@@ -45,15 +41,12 @@ def profiled(model: Model, engine: Engine, restricted: bool, rng: np.random.Gene
     T = sigma * numbers.factors(found.psi)
     value = of.sufficient.log_weights - found.value
     joint = Conditional(
-        model, of.order, sums.arrow, sums.border, work.factor, work.T, sigma, of.sufficient.shift, value,
-        parts=of.packed_parts,
+        model, of.order, sums.arrow, sums.border, work.factor, numbers.factors(found.psi), sigma,
+        of.sufficient.shift, value, parts=of.packed_parts,
     )  # fmt: skip
     failures: tuple[str, ...] = ()
     if not found.converged:
-        failures = (
-            f"The search stopped where a step still promises {found.promise:.2g} of log likelihood: the estimates are "
-            "not at its maximum. Bring columns to similar units, or give priors.",
-        )
+        failures = (stopped(model, found.promise, sigma),)
     return posterior(
         model,
         engine,
@@ -70,7 +63,7 @@ def profiled(model: Model, engine: Engine, restricted: bool, rng: np.random.Gene
             converged=found.converged,
             gradient=found.promise,
             iterations=found.iterations,
-            singular=tuple(describe(model, of.order, numbers, T)),
+            singular=tuple(describe(model, of.order, numbers, numbers.factors(found.psi))),
             failures=failures,
             df=partial(_degrees, of, found.psi, sigma),
         ),
@@ -93,8 +86,13 @@ def _maximum(of: Profile) -> Maximum:
     promise = 0.5 * float(state.facts[5])
     evaluate = of.value
     if np.isfinite(value) and len(psi):
-        psi = snap(evaluate, of.numbers, psi, 0, value)
-        value = evaluate(psi)
+        settled = snap(evaluate, of.numbers, psi, 0, value)
+        if np.any((settled == 0.0) & (psi != 0.0)):
+            # what is left moves a little once a direction is gone
+            state, status = of.minimise(settled)
+            value, promise = float(state.facts[0]), 0.5 * float(state.facts[5])
+            settled = snap(evaluate, of.numbers, state.x.copy(), 0, value)
+        psi, value = settled, evaluate(settled)
         better = probe(evaluate, of.numbers, psi, 0, value)
         if better is not None:
             return climb(of.evaluate, of.numbers, 0, better, state.H.copy())

@@ -88,6 +88,8 @@ def posterior(model: Model, engine: Engine, found: Outcome, rng: np.random.Gener
 
     def errors() -> Errors:
         working, spread = found.uncertainty()
+        border = ~np.isfinite(theta)
+        spread = np.where(border[:, None] | border, np.nan, spread)
         return errors_of(back @ working @ back.T, spread, estimate, scale)
 
     estimates = Estimates(

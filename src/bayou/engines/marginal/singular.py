@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayou._types import Array
 from bayou.conditional.parameters import Parameters
@@ -19,10 +20,25 @@ PROBE = 3e-2  # a spread at which a variance that was set to zero is tried again
 
 
 def _lower(root: Array) -> Array:
-    """Return the lower triangular L, diagonal not negative, with L L' = root root'."""
-    _, R = np.linalg.qr(root.T)
-    signs = np.where(np.diag(R) < 0.0, -1.0, 1.0)
-    return np.asarray((R * signs[:, None]).T)
+    """Return the lower triangular L, diagonal not negative, with L L' = root root'.
+
+    It has a column of zeros for each row that adds no direction to those above it, so that one covariance has one L.
+    """
+    p = len(root)
+    L = np.zeros((p, p))
+    directions = np.zeros((p, p))
+    largest = float(np.abs(root).max(initial=0.0))
+    for i in range(p):
+        left = root[i].copy()
+        for _ in range(2):  # the second time for the last digits
+            along = directions @ left
+            left -= along @ directions
+            L[i] += along
+        size = float(np.linalg.norm(left))
+        if size > 1e-14 * largest:
+            L[i, i] = size
+            directions[i] = left / size
+    return L
 
 
 def snap(evaluate: Callable[[Array], float], numbers: Parameters, psi: Array, at: int, value: float) -> Array:
@@ -86,8 +102,22 @@ def probe(evaluate: Callable[[Array], float], numbers: Parameters, psi: Array, a
     return None
 
 
+def free(numbers: Parameters, psi: Array, at: int = 0) -> NDArray[np.bool_]:
+    """Return which parameters (d,) the likelihood bends in: not entries below a diagonal that is exactly zero.
+
+    Where T_ii is zero, an entry T_ki below it only does what T_kk does, to second order in it: not at all.
+    """
+    out = np.ones(len(psi), dtype=bool)
+    diagonal = numbers.row == numbers.column
+    nothing = np.flatnonzero(diagonal & (psi[at : at + numbers.size] == 0.0))
+    zero = {(int(numbers.factor[i]), int(numbers.row[i])) for i in nothing}
+    for i in np.flatnonzero(~diagonal):
+        out[at + i] = (int(numbers.factor[i]), int(numbers.column[i])) not in zero
+    return out
+
+
 def describe(model: Model, order: tuple[int, ...], numbers: Parameters, T: Array) -> list[str]:
-    """Say which effects, or combinations of them, have no variance at factors T (K, p, p)."""
+    """Say which effects, or combinations of them, have no variance at factors T (K, p, p) in the parameters' units."""
     said = []
     groupings = model.design.groupings
     unit = np.ones(numbers.shape[:2])

@@ -81,13 +81,21 @@ class WorkingModel(Profile):
         places = numbers.factor, numbers.row, numbers.column, numbers.unit
         self._take(Sums(self.data.arrow, border, np.zeros(1), used, known, *places))
         self._rows = packed(self.data.rows)
+        self.shift: float = 0.0  # what was taken off the working response
         self._b, self._rest = np.zeros_like(self.work.u), np.zeros_like(self.work.rest)
 
     def fill(self, working: Working) -> None:
-        """Take the sums of the working regression."""
-        weighted = working.weight * working.response
+        """Take the sums of the working regression, less what an intercept can take: squares then do not cancel."""
+        place = self.model.working.intercept
+        linear = self.sums.border.linear
+        if place is not None and np.sum(working.weight) > 0.0:
+            shift = float(np.average(working.response, weights=working.weight))
+            linear += (self.shift - shift) * self.sums.border.precision[:, place]
+            self.shift = shift
+        response = working.response - self.shift
+        weighted = working.weight * response
         accumulate(self._rows, working.weight, weighted, self.data.rows.others.shape[1], self.packed_parts[0])
-        self.sums.squares[0] = float(weighted @ working.response)
+        self.sums.squares[0] = float(weighted @ response)
         self._at = None
 
     def eta(self, groups: bool) -> Array:
@@ -97,7 +105,7 @@ class WorkingModel(Profile):
         if not groups:
             self._b[:] = 0.0
             self._rest[: self.sums.border.fixed] = 0.0
-        eta = self.data.offset.copy()
+        eta = self.data.offset + self.shift
         predictor(self._rows, self._b, self._rest, self.data.rows.others.shape[1], eta)
         return eta
 
