@@ -20,6 +20,7 @@ from bayou.priors import Priors
 from bayou.priors.codes import EXPONENTIAL, HALF_NORMAL, HALF_T, NORMAL, STUDENT_T, UNIFORM
 
 if TYPE_CHECKING:
+    from bayou.conditional.structure import Structure
     from bayou.fitting import Fit
 
 
@@ -201,6 +202,13 @@ class Model:
             parameters=bound.beta_parameters[order][P - int(awkward.sum()) :],
             intercept=intercept,
         )
+
+    @cached_property
+    def structure(self) -> Structure:
+        """The system of equations of its coefficients: what is eliminated, what is left, dense or sparse."""
+        from bayou.conditional.structure import structure
+
+        return structure(self)
 
     def working_position(self, c: int) -> int:
         """Where column c of the printed X stands among the working columns."""

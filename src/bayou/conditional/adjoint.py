@@ -58,8 +58,8 @@ def new_adjoint(shapes: dict[str, Any], inverse: Inverse, row: int) -> Adjoint:
     return Adjoint(**{**arrays, **own})
 
 
-@kernel(inner=True)
-def _whitened_row(rows: Rows, border: Border, T: Array, i: int, p: int, q: int, z: Array) -> None:
+@kernel
+def whitened_row(rows: Rows, border: Border, T: Array, i: int, p: int, q: int, z: Array) -> None:
     """Fill z with row i of Z T and of the first q columns of the rest, whitened likewise."""
     for k in range(p):
         t = 0.0
@@ -90,7 +90,7 @@ def leverages(
         if j < J:
             level_covariance(arrow, factor, n, j, inverse)
         for i in range(rows.start[j], rows.start[j + 1]):
-            _whitened_row(rows, border, T, i, p, q, z)
+            whitened_row(rows, border, T, i, p, q, z)
             h = 0.0
             for k in range(p):
                 for e in range(k):
@@ -106,29 +106,28 @@ def leverages(
             out[i] = h
 
 
-@kernel(entry=True)
-def gradient(system: System, point: Point, work: Adjoint, T: Array, dispersion: float, n: int, q: int) -> None:
-    """Fill ``work.eta`` and ``work.T`` at the mode; the inverse of the Schur complement must be in ``work.inverse``."""
-    rows, arrow, border, factor = system.rows, system.arrow, system.border, system.factor
-    count = point.eta.shape[0]
-    J, p = point.u.shape
-    leverages(rows, arrow, border, factor, n, q, T, work.inverse, work.z, work.leverage)
+@kernel
+def turned(system: System, point: Point, work: Adjoint, T: Array, dispersion: float, q: int) -> None:
+    """Fill t from the leverages, and v with the whitened right-hand side Σ a t."""
     row_slopes(system.code, system.y, system.trials, system.weights, point.eta, dispersion, work.t)
-    for i in range(count):
+    for i in range(point.eta.shape[0]):
         work.t[i] *= -0.5 * work.leverage[i]
         work.av[i] = 0.0
-    project(rows, work.t, q, work.v, work.v_rest)
-    whiten(border, T, work.v, work.v_rest)
-    forward(arrow, factor, n, work.v, work.v_rest)
-    backward(arrow, factor, n, work.v, work.v_rest)
+    project(system.rows, work.t, q, work.v, work.v_rest)
+    whiten(system.border, T, work.v, work.v_rest)
+
+
+@kernel
+def assembled(system: System, point: Point, work: Adjoint, T: Array, q: int) -> None:
+    """Fill ``work.eta`` and ``work.T``, v solved for and the covariances Σ_j Cov(u_j) in ``work.moments``."""
+    rows, border, M = system.rows, system.border, work.moments
+    J, p = point.u.shape
     colour(border, T, work.v, work.v_rest, work.b, work.coloured)
     predictor(rows, work.b, work.coloured, q, work.av)
-    for i in range(count):
+    for i in range(point.eta.shape[0]):
         work.eta[i] = point.gradient[i] + work.t[i] - point.weight[i] * work.av[i]
     project(rows, work.eta, q, work.by_eta, work.by_eta_rest)
     project(rows, point.gradient, q, work.score, work.score_rest)
-    M = work.moments
-    second_moments(arrow, border, factor, n, work.inverse, M)
     for i in range(p):
         M[0, i, i] -= J
     for f in range(border.start.shape[0]):
@@ -149,6 +148,18 @@ def gradient(system: System, point: Point, work: Adjoint, T: Array, dispersion: 
                     work.T[f + 1, k, c] += (
                         work.by_eta_rest[at + k] * point.rest[at + c] + work.score_rest[at + k] * work.v_rest[at + c]
                     )
+
+
+@kernel(entry=True)
+def gradient(system: System, point: Point, work: Adjoint, T: Array, dispersion: float, n: int, q: int) -> None:
+    """Fill ``work.eta`` and ``work.T`` at the mode; the inverse of the Schur complement must be in ``work.inverse``."""
+    rows, arrow, border, factor = system.rows, system.arrow, system.border, system.factor
+    leverages(rows, arrow, border, factor, n, q, T, work.inverse, work.z, work.leverage)
+    turned(system, point, work, T, dispersion, q)
+    forward(arrow, factor, n, work.v, work.v_rest)
+    backward(arrow, factor, n, work.v, work.v_rest)
+    second_moments(arrow, border, factor, n, work.inverse, work.moments)
+    assembled(system, point, work, T, q)
 
 
 @kernel

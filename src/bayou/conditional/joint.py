@@ -83,11 +83,15 @@ class Conditional:
         R, P = len(arrow.d), len(border.linear)
         self.columns = R if beta is None else R - P
         u, rest = np.zeros_like(arrow.a), np.zeros(R)
-        modes(self._packed[0], self._packed[2], self.columns, u, rest)
+        self._modes(u, rest)
         self._b, self._rest = np.zeros_like(u), np.zeros(R)
         colour(self._packed[1], self.T, u, rest, self._b, self._rest)
         self.working = self._rest[R - P :].copy() if beta is None else np.asarray(beta, dtype=np.float64)
         self._spread: tuple[Array, Array] | None = None
+
+    def _modes(self, u: Array, rest: Array) -> None:
+        """Fill u (J, p) and rest (R,) with the modes in whitened coordinates."""
+        modes(self._packed[0], self._packed[2], self.columns, u, rest)
 
     # ---- fixed effects ---------------------------------------------------------------------
 
@@ -110,10 +114,14 @@ class Conditional:
         P = len(self.border.linear)
         if self.given is not None or not P:
             return np.zeros((P, P))
-        R = len(self.arrow.d)
+        return np.asarray(self.scale**2 * self._fixed_covariance())
+
+    def _fixed_covariance(self) -> Array:
+        """Return the block (P, P) of the fixed effects in the inverse of the precision."""
+        P, R = len(self.border.linear), len(self.arrow.d)
         root = np.tril(self.factor.S[R - P : R, R - P : R])
         inverse = np.linalg.solve(root, np.eye(P))
-        return np.asarray(self.scale**2 * inverse.T @ inverse)
+        return np.asarray(inverse.T @ inverse)
 
     @property
     def beta_covariance(self) -> Array:
@@ -126,14 +134,19 @@ class Conditional:
     def effects(self, factor: str) -> tuple[Array, Array]:
         """Return the modes (J, p) of a factor's coefficients and the roots of their prediction error variances."""
         if self._spread is None:
-            inverse = new_inverse(self.arrow)
-            invert(self.factor.S, self.columns, inverse.V)
-            own, rest = np.zeros_like(self._b), np.zeros_like(self._rest)
-            arrow, border, pivots = self._packed
-            variances(arrow, border, pivots, self.columns, packed(inverse), self.T, own, rest)
+            own, rest = self._variances()
             self._spread = self.scale * np.sqrt(np.maximum(own, 0.0)), self.scale * np.sqrt(np.maximum(rest, 0.0))
         place = next(k for k, g in enumerate(self.order) if self.model.design.groupings[g].name == factor)
         return self._part(place, self._b, self._rest), self._part(place, *self._spread)
+
+    def _variances(self) -> tuple[Array, Array]:
+        """Return the diagonal of the inverse of the precision, in the coefficients' own coordinates."""
+        inverse = new_inverse(self.arrow)
+        invert(self.factor.S, self.columns, inverse.V)
+        own, rest = np.zeros_like(self._b), np.zeros_like(self._rest)
+        arrow, border, pivots = self._packed
+        variances(arrow, border, pivots, self.columns, packed(inverse), self.T, own, rest)
+        return own, rest
 
     def _part(self, place: int, own: Array, rest: Array) -> Array:
         """Take one factor's coefficients (…, J, p) out of those of the eliminated factor and the rest."""
@@ -171,8 +184,12 @@ class Conditional:
         known = working if self.given is None else np.zeros_like(working)
         own = np.empty((count, *self._b.shape))
         others = np.empty((count, len(self._rest)))
-        u, rest = np.zeros_like(self._b), np.zeros_like(self._rest)
-        arrow, border, factor = self._packed
-        _draws(arrow, border, factor, self.T, known, u, rest, own, others, self.scale, rng)
+        self._drawn(known, own, others, rng)
         names = [self.model.design.groupings[g].name for g in self.order]
         return {"beta": self.printed(working), **{name: self._part(k, own, others) for k, name in enumerate(names)}}
+
+    def _drawn(self, known: Array, own: Array, others: Array, rng: np.random.Generator) -> None:
+        """Fill own (S, J, p) and others (S, R) with draws of the coefficients given fixed effects known (S, P)."""
+        u, rest = np.zeros_like(self._b), np.zeros_like(self._rest)
+        arrow, border, pivots = self._packed
+        _draws(arrow, border, pivots, self.T, known, u, rest, own, others, self.scale, rng)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bayou._types import Array
+from bayou.conditional.choice import likelihood_of
 from bayou.conditional.joint import Conditional
 from bayou.conditional.laplace import Laplace
 from bayou.errors import DataError, Unsupported
@@ -72,7 +73,7 @@ def conditional(
             "Integrating over beta takes priors that are Normal or flat; this model has others. Give beta=, or "
             "priors=False."
         )
-    likelihood = Laplace(model, integrated=beta is None, priors=priors and beta is None)
+    likelihood = likelihood_of(model, integrated=beta is None, priors=priors and beta is None)
     T, dispersion = _factors(model, likelihood, theta)
     working: Array = np.zeros(likelihood.X.shape[1])
     if beta is not None:

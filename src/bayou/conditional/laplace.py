@@ -20,12 +20,12 @@ from bayou.conditional.joint import Conditional
 from bayou.conditional.mode import FOUND, SETTLED, System, equations, find_mode, new_point
 from bayou.conditional.parameters import Parameters, parameters
 from bayou.conditional.prior import log_prior
-from bayou.conditional.rows import Sorted, copied, project, sorted_rows
+from bayou.conditional.rows import Sorted, copied, predictor, project, sorted_rows, whiten
 from bayou.errors import DataError
 from bayou.families.codes import GAUSSIAN_IDENTITY, GAUSSIAN_LOG
 from bayou.families.rows import row_dispersion
 from bayou.linalg.covariances import divided, invert, new_inverse, second_moments
-from bayou.linalg.schur import new_factor
+from bayou.linalg.schur import Border, new_factor
 from bayou.linalg.whitened import centre_at, factorise_whitened
 from bayou.packed import packed, part
 
@@ -62,7 +62,7 @@ class Laplace:
         self, model: Model, integrated: bool = False, priors: bool = False, data: Sorted | None = None
     ) -> None:
         self.model, self.integrated, self.priors = model, integrated, priors
-        self.data: Sorted = sorted_rows(model) if data is None else replace(data, arrow=copied(data.arrow))
+        self.data: Sorted = self._sorted() if data is None else replace(data, arrow=copied(data.arrow))
         self.family, self.code = model.family, model.family.code
         self.gaussian = self.code in (GAUSSIAN_IDENTITY, GAUSSIAN_LOG)
         scale = float(np.std(self.data.y - self.data.offset)) if model.family.link.name == "identity" else 1.0
@@ -76,6 +76,14 @@ class Laplace:
         self.explicit = 0 if integrated else P
         self.size = self.explicit + self.numbers.size + self.levels
         self._allocate(P)
+
+    def _sorted(self) -> Sorted:
+        """Lay out the rows."""
+        return sorted_rows(self.model)
+
+    def again(self, integrated: bool) -> Laplace:
+        """Return the same approximation with scratch of its own, the fixed effects integrated out or not."""
+        return type(self)(self.model, integrated, self.priors, self.data)
 
     def _allocate(self, P: int) -> None:
         data = self.data
@@ -94,9 +102,13 @@ class Laplace:
         K = self.numbers.shape
         self._packed = packed(self.system), packed(self.point), packed(self.work)
         self.T = np.zeros(K)
+        self._start(border)
+
+    def _start(self, border: Border) -> None:
         self.dispersion = np.ones(max(self.levels, 1))
         self._linear = border.linear
         self.settled = SETTLED  # how exact the modes are
+        self.noise = 0.0  # of the value beside its gradient, where both are estimates
         self._constant: float | None = None
         self._at: Array | None = None  # where the point stands
         self._slopes: Array | None = None
@@ -128,13 +140,12 @@ class Laplace:
     def _place(self, psi: Array) -> bool:
         if not self.settle(psi):
             return False
-        system, point, _ = self._packed
         if not np.isfinite(self.point.u).all() or not np.isfinite(self.point.rest).all():
             self.forget()
-        found = find_mode(system, point, self.T, self.row_dispersion, self.n, self.q, self.settled)
+        found = self._find()
         if found != FOUND:
             self.forget()
-            found = find_mode(system, point, self.T, self.row_dispersion, self.n, self.q, self.settled)
+            found = self._find()
         return bool(found == FOUND)
 
     def settle(self, psi: Array) -> bool:
@@ -159,6 +170,11 @@ class Laplace:
         self.point.fixed[:] = self.data.offset
         if len(self.beta):
             self.point.fixed[:] += self.X @ self.beta
+
+    def _find(self) -> int:
+        """Find the mode from where the point stands."""
+        system, point, _ = self._packed
+        return int(find_mode(system, point, self.T, self.row_dispersion, self.n, self.q, self.settled))
 
     def forget(self) -> None:
         """Start the next search at zero."""
@@ -220,8 +236,7 @@ class Laplace:
 
     def _gradient(self) -> Array:
         system, point, work = self._packed
-        invert(self.system.factor.S, self.n, self.work.inverse.V)
-        gradient(system, point, work, self.T, self.row_dispersion, self.n, self.q)
+        self._fill_adjoint()
         numbers = self.numbers
         parts = [
             (self.X.T @ self.work.eta) * self.beta_unit if self.explicit else np.zeros(0),
@@ -240,6 +255,12 @@ class Laplace:
         """Prepare `value` and `slopes` at psi; False where they do not exist."""
         return self.place(psi)
 
+    def _fill_adjoint(self) -> None:
+        """Fill the derivatives in eta, row by row, and in T."""
+        system, point, work = self._packed
+        invert(self.system.factor.S, self.n, self.work.inverse.V)
+        gradient(system, point, work, self.T, self.row_dispersion, self.n, self.q)
+
     def evaluate(self, psi: Array) -> tuple[float, Array]:
         """Return minus the log marginal likelihood (with priors: minus the log posterior) and its gradient (size,)."""
         if not np.isfinite(psi).all() or not self.locate(psi):
@@ -252,6 +273,11 @@ class Laplace:
             value += prior
             slopes = slopes + self._prior_slopes(psi)
         return -value, -slopes
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a result should say of how the value was computed."""
+        return ()
 
     # ---- priors ----------------------------------------------------------------------------
 
@@ -280,6 +306,30 @@ class Laplace:
         arrow, border, factor = (part(self._packed[0], name) for name in ("arrow", "border", "factor"))
         average_information(arrow, border, factor, self.n, self.T, *places, point.u, point.rest, packed(made))
         return made.information
+
+    def _images(self) -> tuple[Array, list[tuple[Array, Array]]]:
+        """Return Z v_a (d, n) of each direction of `bayou.conditional.information`, and whitened Z'W Z v_a."""
+        numbers, point, work, border = self.numbers, self.point, self.work, self.system.border
+        rows, edges = packed(self.system.rows), packed(border)
+        project(rows, point.gradient, self.q, work.score, work.score_rest)
+        image = np.zeros((numbers.size, len(point.eta)))
+        sides = []
+        for a in range(numbers.size):
+            f, k, c = int(numbers.factor[a]), int(numbers.row[a]), int(numbers.column[a])
+            v, v_rest = np.zeros_like(point.u), np.zeros_like(point.rest)
+            if f == 0:
+                s, u, out = work.score, point.u, v
+            else:
+                size = int(border.size[f - 1])
+                low, high = int(border.start[f - 1]), int(border.start[f - 1] + size * border.levels[f - 1])
+                s, u, out = (x[low:high].reshape(-1, size) for x in (work.score_rest, point.rest, v_rest))
+            out[:] = s[:, k, None] * self.T[f, : out.shape[1], c]
+            out[:, k] += u[:, c]
+            predictor(rows, v, v_rest, self.q, image[a])
+            project(rows, point.weight * image[a], self.q, v, v_rest)
+            whiten(edges, self.T, v, v_rest)
+            sides.append((v, v_rest))
+        return image, sides
 
     # ---- from here to other rooms ----------------------------------------------------------
 
@@ -319,10 +369,7 @@ class Laplace:
 
     def second_moments(self) -> Array:
         """Return Σ_j E[u_j u_j'] (K, p, p) at the mode, whitened coordinates."""
-        invert(self.system.factor.S, self.n, self.work.inverse.V)
-        parts = packed(self.system.arrow), packed(self.system.border), packed(self.system.factor)
-        out = np.zeros(self.numbers.shape)
-        second_moments(*parts, self.n, packed(self.work.inverse), out)
+        out = self._covariances()
         u, rest, border = self.point.u, self.point.rest, self.system.border
         p = u.shape[1]
         out[0, :p, :p] += u.T @ u
@@ -330,6 +377,14 @@ class Laplace:
             at, q, J = int(border.start[f]), int(border.size[f]), int(border.levels[f])
             own = rest[at : at + q * J].reshape(J, q)
             out[f + 1, :q, :q] += own.T @ own
+        return out
+
+    def _covariances(self) -> Array:
+        """Return Σ_j Cov(u_j) (K, p, p)."""
+        invert(self.system.factor.S, self.n, self.work.inverse.V)
+        parts = packed(self.system.arrow), packed(self.system.border), packed(self.system.factor)
+        out = np.zeros(self.numbers.shape)
+        second_moments(*parts, self.n, packed(self.work.inverse), out)
         return out
 
     def working_slopes(self) -> Array:

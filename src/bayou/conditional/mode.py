@@ -68,8 +68,8 @@ def new_point(shapes: dict[str, Any]) -> Point:
     return Point(**{**arrays, "lanes": np.zeros(LANES), "facts": np.zeros(4)})
 
 
-@kernel(inner=True)
-def _penalty(border: Border, u: Array, rest: Array, n: int) -> float:
+@kernel
+def penalty(border: Border, u: Array, rest: Array, n: int) -> float:
     """½ u'u + ½ beta'P beta − beta'P m for what takes part."""
     J, p = u.shape
     t = 0.0
@@ -96,13 +96,19 @@ def set_eta(system: System, point: Point, T: Array, q: int) -> None:
 
 
 @kernel
-def equations(system: System, point: Point, n: int, q: int, clip: bool) -> None:
-    """Fill the sums of the working regression at the present eta."""
+def weigh(point: Point, clip: bool) -> None:
+    """Fill weights and right-hand sides of the working regression at the present eta."""
     for i in range(point.eta.shape[0]):
         w = point.curvature[i]
         w = max(w, 0.0) if clip else w
         point.weight[i] = w
         point.working[i] = point.gradient[i] + w * (point.eta[i] - point.fixed[i])
+
+
+@kernel
+def equations(system: System, point: Point, n: int, q: int, clip: bool) -> None:
+    """Fill the sums of the working regression at the present eta."""
+    weigh(point, clip)
     accumulate(system.rows, point.weight, point.working, q, system.arrow)
 
 
@@ -117,7 +123,11 @@ def derivatives(system: System, point: Point, dispersion: float) -> float:
 
 @kernel
 def promise(system: System, point: Point, T: Array, n: int, q: int) -> float:
-    """Fill ``change`` of eta along the step to (u_new, rest_new); returns gradient times step: twice the gain."""
+    """Fill ``change`` of eta along the step to (u_new, rest_new); returns twice the gain that it promises.
+
+    That is the step's length in the precision, Σ w change² + step'step, which equals gradient times step and, a sum
+    of squares, keeps its digits down to the mode.
+    """
     colour(system.border, T, point.u_new, point.rest_new, point.b, point.coloured)
     for i in range(point.eta.shape[0]):
         point.there[i] = point.fixed[i]
@@ -165,7 +175,7 @@ def search(system: System, point: Point, dispersion: float, n: int, gain: float,
             point.u_new[j, i] -= point.u[j, i]
     for i in range(n):
         point.rest_new[i] -= point.rest[i]
-    before = value - _penalty(system.border, point.u, point.rest, n)
+    before = value - penalty(system.border, point.u, point.rest, n)
     length = 1.0
     new = value
     for i in range(point.eta.shape[0]):
@@ -176,7 +186,7 @@ def search(system: System, point: Point, dispersion: float, n: int, gain: float,
             point.eta[i] = point.there[i] + length * point.change[i]
         _step(point, length, n)
         new = derivatives(system, point, dispersion)
-        grown = new - _penalty(system.border, point.u, point.rest, n) - before
+        grown = new - penalty(system.border, point.u, point.rest, n) - before
         if grown >= 1e-4 * length * gain or (gain < flat and math.isfinite(new)):
             break
         _step(point, -length, n)
@@ -220,7 +230,7 @@ def find_mode(system: System, point: Point, T: Array, dispersion: float, n: int,
                 if not ok:
                     return NOT_DEFINITE
             point.facts[0] = value
-            point.facts[1] = _penalty(system.border, point.u, point.rest, n)
+            point.facts[1] = penalty(system.border, point.u, point.rest, n)
             point.facts[2] = log_det
             point.facts[3] = log_det_fixed
             return FOUND

@@ -46,8 +46,11 @@ class Sorted:
     border: Border
 
 
-def sorted_rows(model: Model) -> Sorted:
-    """Sort the rows of a model by the levels of its largest factor and lay out the system of its coefficients."""
+def sorted_rows(model: Model, sums: bool = True) -> Sorted:
+    """Sort the rows of a model by the levels of its largest factor and lay out the system of its coefficients.
+
+    Without ``sums`` the system has its layout and vectors only: nothing of the size of the rest squared.
+    """
     design = model.design
     plan = layout(model)
     J = len(plan.start) - 1
@@ -68,12 +71,12 @@ def sorted_rows(model: Model) -> Sorted:
     )
     p, R = plan.Z.shape[1], plan.border.fixed + len(plan.border.linear)
     arrow = Arrow(
-        A=np.zeros((J, p, p)),
+        A=np.zeros((J if sums else 0, p, p)),
         a=np.zeros((J, p)),
         start=plan.start,
         touch=plan.touch,
-        C=np.zeros(int(p * plan.start[-1])),
-        D=np.zeros((R, R)),
+        C=np.zeros(int(p * plan.start[-1]) if sums else 0),
+        D=np.zeros((R, R) if sums else (0, 0)),
         d=np.zeros(R),
     )
     weights = design.weights if design.standard_errors is None else design.weights / design.standard_errors**2

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from bayou.conditional.laplace import Laplace as Likelihood
+from bayou.conditional.choice import likelihood_of
 from bayou.engines.base import Engine
 from bayou.engines.marginal.generic import maximised
 from bayou.errors import Unsupported
@@ -69,5 +69,5 @@ class Laplace(Engine):
                 "Laplace(reml=True) integrates over the fixed effects, which takes priors that are Normal or flat; "
                 "this model has others. Use Laplace(), which maximises over them."
             )
-        likelihood = Likelihood(model, self.reml, priors)
+        likelihood = likelihood_of(model, self.reml, priors)
         return maximised(model, self, likelihood, rng, method="Laplace (REML)" if self.reml else "Laplace")

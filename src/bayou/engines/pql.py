@@ -10,6 +10,7 @@ import numpy as np
 from bayou._types import Array
 from bayou.conditional.joint import Conditional
 from bayou.conditional.prior import log_prior
+from bayou.conditional.structure import LARGEST_DENSE
 from bayou.engines.base import Engine
 from bayou.engines.marginal.climb import Maximum, climb
 from bayou.engines.marginal.descent import usable_inverse
@@ -91,6 +92,11 @@ class PQL(Engine):
             raise Unsupported("PQL takes one dispersion for all rows. Leave sigma_by out, or use engine='laplace'.")
         if model.priors_given and len(model.working.codes):
             raise Unsupported("PQL takes fixed effects with Normal or flat priors. Use engine='laplace'.")
+        if model.structure.columns > LARGEST_DENSE:
+            raise Unsupported(
+                "PQL keeps a dense matrix for all factors but the largest, here of "
+                f"{model.structure.columns:,} columns; it takes {LARGEST_DENSE:,}. Use engine='laplace'."
+            )
         if not model.priors_given:
             require_rank(model)
             require_variances(model, self.method == "reml" and bool(model.design.groupings))

@@ -204,6 +204,12 @@ def factorise(symbolic: Symbolic, values: Array, factor: Factor) -> bool:
         L[q] = 0.0
     for q in range(target.shape[0]):
         L[target[q]] = values[q]
+    return factorise_in_place(symbolic, factor)
+
+
+@kernel
+def factorise_in_place(symbolic: Symbolic, factor: Factor) -> bool:
+    """Factorise the matrix whose lower triangle stands in ``factor.values`` already, zeros where it has none."""
     if symbolic.supernodal:
         return _multifrontal(symbolic, factor)
     return _left_looking(symbolic, factor)

@@ -25,7 +25,7 @@ def begin(of: Laplace) -> tuple[Array, Array]:
     response, as PQL takes them; curvature from the same.
     """
     rng = np.random.default_rng(0)
-    whole = Laplace(of.model, True, of.priors, of.data)
+    whole = of.again(True)
     whole.settled = LOOSE
     beta = next(iter(starting_effects(of.model, rng)))
     dispersion = np.full(max(of.levels, 1), of.scale if of.gaussian else 1.0)

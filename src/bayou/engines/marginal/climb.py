@@ -59,7 +59,9 @@ def climb(
 ) -> Maximum:
     """Minimise from psi with inverse Hessian H; covariance parameters begin at position ``at``.
 
-    ``noise`` is by how much rounding may move the criterion.
+    ``noise`` is by how much rounding, or estimates of value and gradient that are not of each other, may raise the
+    criterion along a step.
+
     When it returns, the last evaluation was at the minimum.
     """
     iterations = 0

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayou.conditional.laplace import Laplace
+from bayou.conditional.choice import likelihood_of
 from bayou.engines.marginal.generic import maximised
 from bayou.engines.marginal.profiled import profiled
 from bayou.errors import Unsupported
@@ -37,7 +37,8 @@ def fitted(model: Model, engine: Engine, restricted: bool, rng: np.random.Genera
             "REML integrates over the fixed effects, which takes priors that are Normal or flat; this model has "
             "others. Use engine='ml', which maximises over them, or engine='gibbs'."
         )
-    if priors or model.dispersion_known or len(model.design.sigma_levels) > 1:
-        likelihood = Laplace(model, restricted, priors)
+    design = model.design
+    if priors or model.dispersion_known or len(design.sigma_levels) > 1 or model.structure.by_rows(design.n):
+        likelihood = likelihood_of(model, restricted, priors)
         return maximised(model, engine, likelihood, rng, method=name)
     return profiled(model, engine, restricted, rng)

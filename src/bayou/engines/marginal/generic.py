@@ -104,7 +104,7 @@ def maximised(
         require_rank(model)
         require_variances(model, likelihood.integrated)
     psi, H = begin(likelihood)
-    noise = ROUNDING * abs(float(likelihood.point.facts[0]))
+    noise = max(ROUNDING * abs(float(likelihood.point.facts[0])), likelihood.noise)
     found = climb(likelihood.evaluate, likelihood.numbers, likelihood.explicit, psi, H, noise)
     held: tuple[str, ...] = ()
     if model.family.name == "negative_binomial" and not likelihood.priors and np.isfinite(found.value):
@@ -130,6 +130,7 @@ def maximised(
     criterion = "restricted log likelihood" if restricted else "log likelihood"
     if priors:
         criterion = "log posterior"
+    notes = (*notes, *likelihood.notes)
     used = "The criterion is the marginal likelihood times the prior densities; intervals come from its curvature."
     return posterior(
         model,
