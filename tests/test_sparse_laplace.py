@@ -18,7 +18,7 @@ def pair(model, integrated, priors=False):
 def settle(of, psi):
     """The mode to rounding: a search may end a promised gain of 1e-18 away, 1e-9 in the coefficients."""
     of.settled = 0.0
-    of._at[:] = np.nan
+    of._at = None
     assert of.place(psi)
     return of
 

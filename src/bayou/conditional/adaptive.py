@@ -59,6 +59,10 @@ class AdaptiveQuadrature(Laplace):
         self._scratch = np.empty(512)
         self._value = np.nan
 
+    def again(self, integrated: bool) -> Laplace:
+        """Return Laplace's approximation of the same model: what is integrated beyond groups takes no nodes."""
+        return Laplace(self.model, integrated, self.priors, self.data)
+
     def forget(self) -> None:
         """Start the next search for the modes at zero."""
         super().forget()

@@ -40,5 +40,5 @@ def fitted(model: Model, engine: Engine, restricted: bool, rng: np.random.Genera
     design = model.design
     if priors or model.dispersion_known or len(design.sigma_levels) > 1 or model.structure.by_rows(design.n):
         likelihood = likelihood_of(model, restricted, priors)
-        return maximised(model, engine, likelihood, rng, method=name)
+        return maximised(model, engine, likelihood, rng, method=name, given=True)
     return profiled(model, engine, restricted, rng)

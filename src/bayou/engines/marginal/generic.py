@@ -47,10 +47,14 @@ def _border_of_phi(of: Laplace, found: Maximum, noise: float) -> tuple[Maximum, 
 
 
 class Uncertainty:
-    """Covariances of the estimates by the Hessian of the criterion, at first use; none of a dispersion held fast."""
+    """Covariances of the estimates by the Hessian of the criterion, at first use; none of a dispersion held fast.
 
-    def __init__(self, likelihood: Laplace, found: Maximum, held: bool = False) -> None:
-        self.likelihood, self.found, self.held = likelihood, found, held
+    With ``given`` those of the fixed effects are of the mixed-model equations at the hyperparameters, taken as given:
+    for a Gaussian response, whose two sets of estimates are independent in large samples.
+    """
+
+    def __init__(self, likelihood: Laplace, found: Maximum, held: bool = False, given: bool = False) -> None:
+        self.likelihood, self.found, self.held, self.given = likelihood, found, held, given
         self._kept: tuple[Array, Array] | None = None
 
     def __call__(self) -> tuple[Array, Array]:
@@ -81,7 +85,7 @@ class Uncertainty:
         spread[np.diag(spread) < 0.0] = np.nan
         if self.held:
             spread[-1], spread[:, -1] = np.nan, np.nan
-        if of.explicit:
+        if of.explicit and not self.given:
             unit = of.beta_unit
             working = covariance[:at, :at] * np.outer(unit, unit)
         else:
@@ -98,8 +102,9 @@ def maximised(
     *,
     method: str,
     notes: tuple[str, ...] = (),
+    given: bool = False,
 ) -> Posterior:
-    """Maximise a marginal likelihood and return the result."""
+    """Maximise a marginal likelihood and return the result; ``given`` as of `Uncertainty`."""
     if not likelihood.priors:
         require_rank(model)
         require_variances(model, likelihood.integrated)
@@ -142,7 +147,7 @@ def maximised(
             T=T,
             dispersion=dispersion if len(dispersion) else np.ones(1),
             joint=joint,
-            uncertainty=Uncertainty(likelihood, found, bool(held)),
+            uncertainty=Uncertainty(likelihood, found, bool(held), given),
             log_likelihood=loglik,
             parameters=likelihood.X.shape[1] + likelihood.numbers.size + likelihood.levels,
             converged=found.converged,
