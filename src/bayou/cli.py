@@ -95,13 +95,15 @@ def fit(
 
     The model and its priors are shown first (on stderr), the estimates after the fit (on stdout).
     """
+    from bayou.fitting.report import describe_model
+
     given = {"draws": draws, "warmup": warmup, "chains": chains, "thin": thin, "cores": cores, "store": store}
     chosen = engines.get(engine, **{name: value for name, value in given.items() if value is not None})
     model = bayou.Model(formula, data, family, weights=weights, sigma_by=sigma_by, missing=missing)
     # after what bad input stops, and before the sampling, whose result must have a place
     fresh = out is not None and not out.exists()
     folder = folder_for(out) if out is not None else None
-    _note(f"{model}\n")
+    _note(describe_model(model, model.priors_given or not chosen.maximises) + "\n")
     try:
         made = bayou.fit(model, engine=chosen, seed=seed)
     except BayouError:

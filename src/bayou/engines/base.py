@@ -22,6 +22,8 @@ class Engine(ABC):
     """
 
     name: ClassVar[str]
+    maximises: ClassVar[bool] = False
+    """Whether it maximises a likelihood, and uses priors only where some are given."""
 
     @abstractmethod
     def run(self, model: Model, rng: np.random.Generator) -> Posterior:

@@ -49,6 +49,7 @@ class Laplace(Engine):
     """
 
     name: ClassVar[str] = "laplace"
+    maximises: ClassVar[bool] = True
     reml: bool = False
 
     def __post_init__(self) -> None:

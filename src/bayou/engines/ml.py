@@ -43,6 +43,7 @@ class ML(Engine):
     """
 
     name: ClassVar[str] = "ml"
+    maximises: ClassVar[bool] = True
 
     def run(self, model: Model, rng: np.random.Generator) -> Posterior:
         """Fit the model."""

@@ -75,6 +75,7 @@ class PQL(Engine):
     """
 
     name: ClassVar[str] = "pql"
+    maximises: ClassVar[bool] = True
     method: Literal["reml", "ml"] = "reml"
     dispersion: Literal[1, "free"] = 1
     variant: Literal["pql", "mql"] = "pql"

@@ -62,6 +62,7 @@ class Quadrature(Engine):
     """
 
     name: ClassVar[str] = "quadrature"
+    maximises: ClassVar[bool] = True
     nodes: int | None = None
 
     def __post_init__(self) -> None:

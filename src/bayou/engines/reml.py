@@ -45,6 +45,7 @@ class REML(Engine):
     """
 
     name: ClassVar[str] = "reml"
+    maximises: ClassVar[bool] = True
 
     def run(self, model: Model, rng: np.random.Generator) -> Posterior:
         """Fit the model."""

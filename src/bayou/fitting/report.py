@@ -37,8 +37,8 @@ def _counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
-def model_facts(model: Model) -> list[tuple[str, list[str]]]:
-    """Return what is known before any sampling, as (label, lines)."""
+def model_facts(model: Model, priors: bool = True) -> list[tuple[str, list[str]]]:
+    """Return what is known before any fit, as (label, lines), with the priors or without."""
     design = model.design
     family = model.family.name.replace("_", " ")
     data = [_counted(design.n, "row")]
@@ -50,9 +50,9 @@ def model_facts(model: Model) -> list[tuple[str, list[str]]]:
         ("Family", [f"{family}, {model.family.link.name} link"]),
         ("Data", ["; ".join(data)]),
     ]
-    if model.bound.lines:
+    if model.bound.lines and priors:
         facts.append(("Priors", list(model.bound.lines)))
-    notes = [*design.notes, *model.bound.notes]
+    notes = [*design.notes, *(model.bound.notes if priors else ())]
     return facts + ([("Notes", notes)] if notes else [])
 
 
@@ -150,9 +150,9 @@ def _facts_text(facts: list[tuple[str, list[str]]]) -> list[str]:
     return [f"{label:<{LABEL_WIDTH}} {line}" for label, line in labelled]
 
 
-def describe_model(model: Model) -> str:
-    """Return formula, family, data and every prior with its numbers, as text."""
-    return "\n".join(["bayou model", *_facts_text(model_facts(model))])
+def describe_model(model: Model, priors: bool = True) -> str:
+    """Return formula, family, data and (where they are used) every prior with its numbers, as text."""
+    return "\n".join(["bayou model", *_facts_text(model_facts(model, priors))])
 
 
 def describe_fit(fit: Fit) -> str:
