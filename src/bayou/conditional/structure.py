@@ -28,6 +28,7 @@ LARGEST_FRONTS = 2e8  # places of all levels' fronts together, beyond which they
 LARGEST_FACTOR = 2e8  # numbers of a sparse factor
 LONGEST = 2e11  # multiplications of a sparse factorisation
 ROW = 100.0  # a pass over one row, in multiplications
+SUMS = 2.0  # on sums a descent needs half as many evaluations
 LAPACK, SUPERNODES = 10.0, 8.0  # multiplications in the time of one of a sparse column
 
 
@@ -90,7 +91,7 @@ class Structure:
             return False
         if self.kind == ITERATIVE or self.columns > LARGEST_DENSE:
             return True
-        return ROW * n + _sparse_cost(self.symbolic) < _dense_cost(self.columns)
+        return SUMS * (ROW * n + _sparse_cost(self.symbolic)) < _dense_cost(self.columns)
 
     def __str__(self) -> str:
         """Say it in a few lines."""

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 AWAY = 1.5  # standard errors of T's diagonal from zero, below which the average information is not trusted
 TRUSTED = 1e-3  # of a pivot, relative to its diagonal
 SMALLEST, LARGEST = 0.1, 2.0  # of the spreads that a descent begins with, in units of the parameters
+RIDGE = 1e-6  # what a mean of Z'Z is lifted by before it is inverted, columns in their own units
 ROUGH = 1e-4  # of the decrement, from which the criterion's own curvature is learnt from the steps
 
 
@@ -255,5 +256,6 @@ class Profile:
 def _between(A: Array, M: Array) -> Array:
     """Return A⁻¹ M A⁻¹ for a mean of Z'Z that may be singular."""
     size = np.sqrt(np.maximum(np.diag(A), 1e-300))
-    inverse = np.linalg.pinv(A / np.outer(size, size), rcond=1e-8, hermitian=True) / np.outer(size, size)
+    scale = size[:, None] * size
+    inverse = np.linalg.inv(A / scale + RIDGE * np.eye(len(A))) / scale
     return np.asarray(inverse @ M @ inverse)
