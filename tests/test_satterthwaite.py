@@ -139,8 +139,8 @@ def test_the_same_hypothesis_written_otherwise_has_the_same_degrees() -> None:
 
 def test_nothing_is_computed_until_it_is_asked_for(monkeypatch) -> None:
     calls = []
-    real = satterthwaite.degrees_at
-    monkeypatch.setattr(satterthwaite, "degrees_at", lambda *given: calls.append(1) or real(*given))
+    real = satterthwaite._curvature
+    monkeypatch.setattr(satterthwaite, "_curvature", lambda *given: calls.append(1) or real(*given))
     fit = bayou.fit("y ~ x + (1 | block)", split_plot(), engine="reml", seed=1)
     fit.log_likelihood, fit.random_effects("block"), fit.result.draws.keys()
     assert not calls

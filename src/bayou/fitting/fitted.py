@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,24 @@ if TYPE_CHECKING:
 __all__ = ["Fit"]
 
 
+def with_degrees(result: Posterior) -> Posterior:
+    """Give the fixed effects of a linear mixed model their degrees of freedom, for who looks at them."""
+    model, found = result.model, result.estimates
+    if found is None or found.df is not None or found.method not in ("ML", "REML"):
+        return result
+
+    def degrees() -> Array:
+        from bayou.inference.satterthwaite import Satterthwaite
+        from bayou.inference.supported import is_linear_mixed
+
+        if not is_linear_mixed(model, found):
+            return np.full(found.fixed, np.inf)
+        return Satterthwaite(model, found).each(np.eye(found.fixed))
+
+    result.estimates = replace(found, df=degrees)
+    return result
+
+
 class Fit(Inferred, Tested):
     """A model with its posterior; everything beyond the draws is computed at first use and kept.
 
@@ -48,7 +67,7 @@ class Fit(Inferred, Tested):
     """
 
     def __init__(self, result: Posterior) -> None:
-        self.result = result
+        self.result = with_degrees(result) if result.estimates is not None else result
         self.model: Model = result.model
         self._summaries: dict[tuple[float, bool], pd.DataFrame] = {}
 

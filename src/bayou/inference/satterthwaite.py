@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bayou.model import Model
     from bayou.posterior import Estimates
 
-__all__ = ["Satterthwaite", "degrees_at"]
+__all__ = ["Satterthwaite"]
 
 CUTOFF = 1e-7  # of the curvature's largest eigenvalue, in its own units: a direction that the likelihood does not see
 MANY = 10_000  # levels, from which degrees of freedom are so many that a difference of 1e-4 of them says nothing
@@ -89,16 +89,6 @@ class Satterthwaite:
             return 2.0, 1.0
         excess = float(np.sum(np.where(np.isfinite(nu), 2.0 / (nu - 2.0), 0.0)))  # E − q
         return (2.0 * (excess + len(nu)) / excess if excess > 0.0 else np.inf), 1.0
-
-
-def degrees_at(of: Profile, psi: Array, sigma: float) -> Array:
-    """Return the degrees of freedom (P,) of each coefficient at relative factors psi (d,) and residual sd sigma.
-
-    ``of`` is moved about.
-    """
-    made = Satterthwaite.__new__(Satterthwaite)
-    made.covariance, made._slopes, made._A = _curvature(of, psi, sigma)
-    return made.each(np.eye(len(made.covariance)))
 
 
 def _curvature(of: Profile, psi: Array, sigma: float) -> tuple[Array, Array, Array]:

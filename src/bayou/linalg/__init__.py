@@ -1,1 +1,1 @@
-"""Linear algebra for kernels: small dense blocks and the blocked Schur complement."""
+"""Linear algebra for kernels: small dense blocks, blocked, sparse and unformed Schur complements, their inverses."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayou._types import Array
 from bayou.conditional.joint import Conditional
 from bayou.engines.marginal.climb import Maximum, climb
 from bayou.engines.marginal.curvature import ProfileUncertainty
@@ -65,17 +63,9 @@ def profiled(model: Model, engine: Engine, restricted: bool, rng: np.random.Gene
             iterations=found.iterations,
             singular=tuple(describe(model, of.order, numbers, numbers.factors(found.psi))),
             failures=failures,
-            df=partial(_degrees, of, found.psi, sigma),
         ),
         rng,
     )
-
-
-def _degrees(of: Profile, psi: Array, sigma: float) -> Array:
-    """Return Satterthwaite's degrees of freedom (P,) of the fixed effects, when somebody looks at them."""
-    from bayou.inference.satterthwaite import degrees_at
-
-    return degrees_at(of.again(), psi, sigma)
 
 
 def _maximum(of: Profile) -> Maximum:
