@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,7 +44,7 @@ class Outcome:
     T, dispersion
         Factors (K, p, p) of the covariances in the response's units, and dispersions (S,).
     joint
-        Returns the joint Gaussian of the coefficients; called once, when it is first needed.
+        The joint Gaussian of the coefficients at the estimates.
     gradient
         The gain that one more step promises.
     uncertainty
@@ -70,7 +70,6 @@ class Outcome:
     priors_used: bool = False
     estimated_dispersion: bool = True
     df: Callable[[], Array] | None = None
-    known: dict[str, Array] = field(default_factory=dict)
 
 
 def posterior(model: Model, engine: Engine, found: Outcome, rng: np.random.Generator) -> Posterior:
