@@ -68,12 +68,12 @@ def test_parts():
     assert formula.response.kind == "cbind"
     assert formula.response.text == "cbind(s, n - s)"
     assert formula.offsets == ("log(e)", "z")
-    assert formula.structured == ("rw1(t)",)
+    assert [effect.text for effect in formula.structured] == ["rw1(t)"]
     assert formula.columns == ("s", "n", "x", "e", "z", "g", "t")
     assert parse("proportion(y, 10) ~ 1").response.expressions == ("y", "10")
     assert parse("measured(y, se) ~ 1").response.kind == "measured"
     assert parse("y1 + y2 ~ 1").response.text == "y1 + y2"
-    assert parse("y ~ (1 | animal, covariance = A)").structured == ("(1 | animal, covariance=A)",)
+    assert parse("y ~ (1 | animal, covariance = A)").structured[0].text == "(1 | animal, covariance=A)"
     assert parse('y ~ C(x, Treatment("b")) + center(z, by=g, at=m)').columns == ("y", "x", "z", "g", "m")
 
 

@@ -17,14 +17,16 @@ SCRIPT = """
     random.seed({seed})
     NAMES = ["y", "x", "g", "a.b", "_x", "`body mass`", "`", "é", "class", "lambda", "None", "True", "__import__", "os",
              "__class__", "exec", "eval", "open", "I", "C", "poly", "bs", "log", "scale", "center", "offset",
-             "proportion", "cbind", "measured", "treatment", "np.exp", "x.__class__.__base__", "{{x}}"]
+             "proportion", "cbind", "measured", "rw1", "seasonal", "s", "bym2", "graph", "by", "period", "cyclic", "covariance", "treatment", "np.exp", "x.__class__.__base__", "{{x}}"]
     SIGNS = ["~", "~~", "+", "-", "*", "/", ":", "^", "**", "%in%", "|", "||", "(", ")", "((", "))", "[", "]", ",", "=",
              "==", ";", "@", "!", "<", ">", "&", "#", "\\\\", "\\n", "\\t", "\\0", "\\u202e", "\\ud800", " ", "  ", "$", "%", "..", "."]
     VALUES = ["0", "1", "-1", "2", "1e308", "1e999", "0x1f", "1_000", "'a'", "\\"b\\"", "'", "\\"", "[1, 2]", "c(1, 2)", "9" * 30,
               "'__import__(\\"os\\").system(\\"true\\")'", "f'{{x}}'", "b''", "1j"]
     GOOD = ["y ~ x + (x | g)", "proportion(y, n) ~ poly(x, 2) * z + (1 + z || g/h) + offset(log(e))",
             "log(y) ~ center(x, by=g) + bs(x, df=5) + (0 + x | a:b)", "cbind(s, f) ~ C(period, reference='b') - 1",
-            "measured(y, se) ~ I(x^2) + `odd name` + (1 | g)"]
+            "measured(y, se) ~ I(x^2) + `odd name` + (1 | g)",
+            "y ~ rw2(t, by=g, cyclic=TRUE, period=366) + s(x, basis=9, degree=2) + seasonal(t, period=12)",
+            "y ~ bym2(area, graph=W, scale=F) + leroux(C(area), graph=`a b`) + (1 | animal, covariance=A, by=g:h)"]
 
 
     def text():

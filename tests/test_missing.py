@@ -7,7 +7,7 @@ import pytest
 
 from bayou import families
 from bayou.design import build
-from bayou.errors import DataError, FormulaError, UnsafeFormula, Unsupported
+from bayou.errors import DataError, FormulaError, UnsafeFormula
 from trial_table import trial_table
 
 gaussian = families.get("gaussian")
@@ -86,11 +86,6 @@ class TestFaults:
         mixed[3] = "3,5"
         with pytest.raises(DataError, match=r"`x` mixes types: float \(23\), str \(1\); the str values stand in 1"):
             build("y ~ x", table.assign(x=mixed), gaussian)
-
-    @pytest.mark.parametrize("term", ["rw1(t)", "s(x)", "icar(g, graph=W)", "(1 | g, covariance=A)"])
-    def test_structured_effects(self, table, term):
-        with pytest.raises(Unsupported, match="not in this version yet"):
-            build(f"y ~ x + {term}", table, gaussian)
 
     def test_as_many_columns_as_people(self):
         n = 30_000

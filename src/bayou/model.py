@@ -108,6 +108,9 @@ class Model:
         "error", or "drop" to drop and count rows with missing values.
     functions
         Functions of one column that the formula may call, by name.
+    structures
+        The graphs and matrices that structured effects name: ``structures={"W": edges, "A": matrix}`` for
+        ``bym2(area, graph=W)`` and ``(1 | animal, covariance=A)``; see `bayou.fit`.
 
     Attributes
     ----------
@@ -138,6 +141,7 @@ class Model:
         sigma_by: str | None = None,
         missing: str = "error",
         functions: Mapping[str, Callable[..., Any]] | None = None,
+        structures: Mapping[str, Any] | None = None,
     ) -> None:
         if not isinstance(formula, (str, Formula)):
             raise FormulaError(
@@ -149,7 +153,14 @@ class Model:
         parsed = parse(formula, functions or {}) if isinstance(formula, str) else formula
         chosen = families.get(family)
         built = design.build(
-            parsed, data, chosen, weights=weights, sigma_by=sigma_by, missing=missing, functions=functions
+            parsed,
+            data,
+            chosen,
+            weights=weights,
+            sigma_by=sigma_by,
+            missing=missing,
+            functions=functions,
+            structures=structures,
         )
         design.check_sizes(built)
         self.priors_given = priors is not None and len(Priors.of(priors)) > 0

@@ -16,7 +16,7 @@ from bayou._types import Array, Integers, Labels
 from bayou.errors import DataError
 from bayou.formula.words import first_rows, listing
 
-__all__ = ["Column", "Factor", "from_arrow", "from_series"]
+__all__ = ["Column", "Factor", "from_arrow", "from_series", "level_labels"]
 
 _exact = 2.0**53
 
@@ -94,7 +94,7 @@ class Column:
         codes[self.missing] = -1
         order = _sorted_order(found)
         labels = np.empty(len(found), dtype=object)
-        labels[:] = _labels(found[order], self.kind)
+        labels[:] = level_labels(found[order], self.kind)
         place = np.empty(len(found) + 1, dtype=np.int64)
         place[order] = np.arange(len(found))
         place[-1] = -1
@@ -125,7 +125,8 @@ def _used(codes: Integers, levels: Labels) -> Factor:
     return Factor(place[codes], levels[present], levels[~present])
 
 
-def _labels(found: np.ndarray[Any, Any], kind: str) -> list[Any]:
+def level_labels(found: np.ndarray[Any, Any], kind: str) -> list[Any]:
+    """Return numbers (whole ones as int) or microseconds of dates as the labels of levels."""
     if kind == "date":
         texts = [str(moment) for moment in found.astype("datetime64[us]")]
         whole = all(text.endswith("T00:00:00.000000") for text in texts)

@@ -18,6 +18,7 @@ from bayou.design.levels import Levels, learn_levels, unused_levels
 from bayou.design.missing import check_columns, check_finite, complete_rows
 from bayou.design.newrows import NewRows, Recipe, positive_weights, total_offset
 from bayou.design.response import read_outcome
+from bayou.design.structured import StructuredTerm, learn_structured
 from bayou.design.transforms import State
 from bayou.errors import DataError, FormulaError, Unsupported
 from bayou.formula import Formula, parse
@@ -71,6 +72,9 @@ class Design:
         Rows left out because of missing values.
     notes : tuple of str
         Sentences for the print-out: dropped rows, unused levels, reference levels.
+    structured : tuple of StructuredTerm
+    structures : dict of str to object
+        What the structured effects name, as it was read: a `Graph`, or (names, matrix).
     """
 
     formula: Formula
@@ -95,6 +99,8 @@ class Design:
     dropped: int
     notes: tuple[str, ...]
     recipe: Recipe = field(repr=False)
+    structured: tuple[StructuredTerm, ...] = ()
+    structures: dict[str, object] = field(default_factory=dict, repr=False)
 
     @property
     def n(self) -> int:
@@ -115,13 +121,13 @@ class Design:
         -------
         NewRows
             With code -1 where the level of a grouping factor is unseen, missing, or where its column
-            is absent.
+            is absent; node -1 where a structured effect has no node at a time, or its column is absent.
 
         Raises
         ------
         DataError
             For missing columns (all of them listed) or values, levels of a fixed factor that were not
-            seen before, and values outside the knots of a spline.
+            seen before, areas that the graph does not have, and values outside the knots of bs().
 
         Examples
         --------
@@ -143,6 +149,7 @@ def build(
     missing: str = "error",
     functions: Functions | None = None,
     categories: Mapping[str, Sequence[Any]] | None = None,
+    structures: Mapping[str, Any] | None = None,
 ) -> Design:
     """Build the design of a formula and a table.
 
@@ -161,6 +168,8 @@ def build(
         Functions of columns that the formula may call.
     categories : mapping, optional
         Declared order of the levels of text columns.
+    structures : mapping, optional
+        The graphs and matrices that structured effects name.
 
     Returns
     -------
@@ -171,9 +180,9 @@ def build(
     FormulaError
         When the formula names what the data do not have, or cannot be read.
     DataError
-        When the data cannot be used as they stand; the message names columns and rows.
+        When the data cannot be used as they stand; the message names columns, rows, areas and pairs.
     Unsupported
-        For structured effects.
+        For a GeoDataFrame without libpysal.
 
     Examples
     --------
@@ -214,9 +223,12 @@ def build(
     fixed, X = learn_coding(_terms(parsed.fixed, rows), rows)
     bars = [(bar, _terms(bar.columns, rows)) for bar in parsed.bars]
     groupings, recipes, group_notes = learn_groupings(bars, rows)
+    structured, structured_recipes, used, structured_notes = learn_structured(
+        parsed.structured, rows, structures, [grouping.name for grouping in groupings], _terms(parsed.fixed, rows)
+    )
     sigma, sigma_codes = _sigma(by, frame, family, outcome.standard_errors is not None)
     unused = [note for factor in by if (note := unused_levels(factor, frame[factor].factor()))]
-    notes += [*outcome.notes, *fixed.notes, *group_notes, *unused]
+    notes += [*outcome.notes, *fixed.notes, *group_notes, *structured_notes, *unused]
     return Design(
         formula=parsed,
         family=family,
@@ -249,16 +261,14 @@ def build(
             weights=weights,
             sigma=sigma,
             response_levels=outcome.levels,
+            structured=structured_recipes,
         ),
+        structured=structured,
+        structures=used,
     )
 
 
 def _check_supported(formula: Formula, functions: Functions) -> None:
-    if formula.structured:
-        raise Unsupported(
-            f"structured effects are not in this version yet: `{formula.structured[0]}`. Leave it out, or "
-            f"write an unstructured one such as (1 | g) or poly(x, 3)."
-        )
     lacking = formula.functions - set(functions)
     if lacking:
         raise FormulaError(f"the formula was read with functions that are not given: {sorted(lacking)}.")

@@ -15,6 +15,8 @@ from bayou.design.grouping import GroupingRecipe
 from bayou.design.levels import Levels
 from bayou.design.missing import check_finite, refuse_missing
 from bayou.design.response import read_outcome, read_standard_errors, read_trials, response_columns
+from bayou.design.structured import StructuredRecipe
+from bayou.design.structured_rows import StructuredRows, rebuild_structured
 from bayou.design.transforms import State
 from bayou.errors import DataError
 from bayou.formula import Formula
@@ -49,7 +51,11 @@ class NewRows:
     index : (n,) ndarray
         Labels of the rows, their positions where the table has none.
     absent : tuple of str
-        Optional columns that the new data do not hold: factors, trials, weights.
+        Optional columns that the new data do not hold: factors, times and areas, trials, weights.
+    structured : tuple of StructuredRows
+        One per structured effect.
+    notes : tuple of str
+        What lies beyond the range of the first data.
     """
 
     n: int
@@ -65,6 +71,8 @@ class NewRows:
     y: Array | None
     index: Labels
     absent: tuple[str, ...] = ()
+    structured: tuple[StructuredRows, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +88,7 @@ class Recipe:
     weights: str | None
     sigma: Levels | None
     response_levels: tuple[Any, Any] | None
+    structured: tuple[StructuredRecipe, ...] = ()
 
     def rebuild(self, data: Any, need_response: bool) -> NewRows:
         """Code new data; see `Design.rebuild`."""
@@ -98,7 +107,9 @@ class Recipe:
         check_finite(frame, checked, None)
         coded = [recipe.levels.look_up(frame) for recipe in self.groupings]
         y, trials, errors = self._outcome(rows, need_response, has_trials)
+        structured, notes = rebuild_structured(self.structured, frame)
         optional = [*(name for recipe in self.groupings for name in recipe.levels.factors), *trial_columns]
+        optional += [name for effect in self.formula.structured for name in effect.columns]
         optional += [self.weights] if self.weights else []
         index = np.arange(frame.n) if frame.index is None else frame.index
         return NewRows(
@@ -115,6 +126,8 @@ class Recipe:
             y=y,
             index=index,
             absent=tuple(dict.fromkeys(name for name in optional if name not in frame)),
+            structured=structured,
+            notes=notes,
         )
 
     def _needed(self, rows: Evaluator) -> tuple[list[str], list[str]]:

@@ -32,8 +32,11 @@ def check_sizes(design: Design) -> None:
     response = design.response_name
     if response in design.coefficients:
         raise FormulaError(f"the response `{response}` also stands on the right of ~; take it away there.")
+    for term in design.structured:
+        if term.column == response:
+            raise FormulaError(f"`{term.text}`: `{term.column}` is the response; take it away on the right of ~.")
     unknown = design.family.dispersion is not None and design.standard_errors is None
-    if not design.coefficients and not design.groupings and not unknown:
+    if not (design.coefficients or design.groupings or design.structured or unknown):
         raise FormulaError(f"{design.formula.text!r} leaves nothing to estimate; write `{response} ~ 1` or more.")
     named = [(f"the response `{response}`", design.y)]
     named += [(f"the column {name}", design.X[:, k]) for k, name in enumerate(design.coefficients)]

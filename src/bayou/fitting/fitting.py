@@ -35,12 +35,13 @@ def fit(
     weights: str | None = None,
     sigma_by: str | None = None,
     functions: Mapping[str, Callable[..., Any]] | None = None,
+    structures: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Fit:
     """Fit a Bayesian (generalized) linear mixed model.
 
-    The model is y | x ~ Family(inverse link(offset + X beta + Σ Z_g b_g), dispersion) with
-    b_g ~ N(0, Sigma_g) for each grouping factor g.
+    The model is y | x ~ Family(inverse link(offset + X beta + Σ Z_g b_g + Σ A_k f_k), dispersion) with
+    b_g ~ N(0, Sigma_g) for each grouping factor g and f_k ~ N(0, Q_k⁻¹) for each structured effect k.
 
     Parameters
     ----------
@@ -64,6 +65,13 @@ def fit(
         sd per level.
     functions
         Functions of one column that the formula may call, by name.
+    structures
+        What structured effects name, ``structures={"W": graph, "A": matrix}``. The graph of
+        ``icar(area, graph=W)``, ``car``, ``leroux`` or ``bym2``: a list of pairs of neighbours, a table with two
+        columns (a third holds weights) or its path, an adjacency matrix (dense, sparse, a labelled DataFrame), a
+        dict of area -> neighbours, a networkx graph, a GeoDataFrame, or ``(names, any of these)``. The matrix of
+        ``(1 | animal, covariance=A)`` or ``precision=``: a labelled DataFrame, ``(names, matrix)``, or a matrix,
+        dense or sparse, in the order of the sorted levels.
     **settings
         Settings of the engine, such as ``draws=2000, chains=4``.
 
@@ -86,7 +94,7 @@ def fit(
     ['Intercept', 'treatment[drug]']
     """
     chosen = engines.get(engine, **settings)
-    model = _model(formula, data, family, priors, missing, weights, sigma_by, functions)
+    model = _model(formula, data, family, priors, missing, weights, sigma_by, functions, structures)
     sequence = _seed_sequence(seed)
     started = time.perf_counter()
     result = chosen.run(model, np.random.default_rng(sequence))
@@ -105,6 +113,7 @@ def _model(
     weights: str | None,
     sigma_by: str | None,
     functions: Mapping[str, Callable[..., Any]] | None,
+    structures: Mapping[str, Any] | None,
 ) -> Model:
     if not isinstance(formula, Model):
         if data is None:
@@ -118,9 +127,10 @@ def _model(
             sigma_by=sigma_by,
             missing=missing,
             functions=functions,
+            structures=structures,
         )
     if (family, missing) != ("gaussian", "error") or any(
-        x is not None for x in (data, priors, weights, sigma_by, functions)
+        x is not None for x in (data, priors, weights, sigma_by, functions, structures)
     ):
         raise DataError(
             "A Model is bound to its data, family and priors already: give bayou.fit(model, "

@@ -6,13 +6,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from bayou.errors import FormulaError, UnsafeFormula
+from bayou.formula.structured import Structured, check_distinct, read_structured, structured_functions
 from bayou.formula.syntax import parse_formula
 from bayou.formula.terms import expand, grouping_factors, summands, write
 from bayou.formula.tree import Bars, Call, Node, names_of, unparse
 
-__all__ = ["Bar", "Formula", "Response", "known_functions", "parse", "structured_functions"]
+__all__ = ["Bar", "Formula", "Response", "arithmetic_functions", "known_functions", "parse", "structured_functions"]
 
-structured_functions = frozenset({"rw1", "rw2", "ar1", "s", "icar", "bym2"})
 _responses = frozenset({"proportion", "cbind", "measured"})
 arithmetic_functions = frozenset(
     "log log2 log10 log1p exp expm1 sqrt abs sin cos tan tanh floor ceiling round sign".split()
@@ -62,10 +62,10 @@ class Formula:
     offsets : tuple of str
         The expressions inside ``offset(…)``.
     bars : tuple of Bar
-    structured : tuple of str
-        Structured effects, such as ``rw1(t)``.
+    structured : tuple of Structured
+        Structured effects, such as ``rw1(t)``, and groups of known covariance.
     columns : tuple of str
-        Every column that the formula reads, in order of appearance.
+        Every column that the formula reads, in order of appearance; not the graphs and matrices that it names.
     functions : frozenset of str
         Names of the caller's own functions.
     """
@@ -75,7 +75,7 @@ class Formula:
     fixed: str
     offsets: tuple[str, ...] = ()
     bars: tuple[Bar, ...] = ()
-    structured: tuple[str, ...] = ()
+    structured: tuple[Structured, ...] = ()
     columns: tuple[str, ...] = ()
     functions: frozenset[str] = frozenset()
 
@@ -124,7 +124,7 @@ def parse(text: str, functions: Collection[str] = ()) -> Formula:
     fixed: list[tuple[int, Node]] = []
     offsets: list[str] = []
     bars: list[Bar] = []
-    structured: list[str] = []
+    structured: list[Structured] = []
     for sign, node in summands(right):
         special = isinstance(node, Bars) or (
             isinstance(node, Call) and (node.function == "offset" or node.function in structured_functions)
@@ -133,17 +133,18 @@ def parse(text: str, functions: Collection[str] = ()) -> Formula:
             raise FormulaError(f"`- {unparse(node)}` cannot be taken away; leave it out.")
         if isinstance(node, Bars):
             if node.options:
-                structured.append(unparse(node))
+                structured.append(read_structured(node))
             else:
                 bars += _bars(node)
         elif isinstance(node, Call) and node.function in structured_functions:
-            structured.append(unparse(node))
+            structured.append(read_structured(node))
         elif isinstance(node, Call) and node.function == "offset":
             offsets.append(unparse(_only_argument(node)))
         else:
             fixed.append((sign, node))
     for part in [left, *(node for _, node in fixed)]:
         _check_places(part, top=part is left)
+    check_distinct(structured)
     columns = dict.fromkeys([*names_of(left), *names_of(right)])
     return Formula(
         text=text.strip() if "`" in text or '"' in text or "'" in text else " ".join(text.split()),

@@ -144,8 +144,9 @@ def names_of(node: Node, options: tuple[str, ...] = ("by", "at")) -> list[str]:
             found = [name for child in operands for name in names_of(child, options)]
         case Unary(_, operand):
             found = names_of(operand, options)
-        case Bars(columns, factor, _, _):
-            found = [*names_of(columns, options), *names_of(factor, options)]
+        case Bars(columns, factor, _, settings):
+            children = [columns, factor, *(value for option, value in settings if option in options)]
+            found = [name for child in children for name in names_of(child, options)]
         case _:
             found = []
     return list(dict.fromkeys(found))
