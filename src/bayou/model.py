@@ -21,6 +21,7 @@ from bayou.priors.codes import EXPONENTIAL, HALF_NORMAL, HALF_T, NORMAL, STUDENT
 
 if TYPE_CHECKING:
     from bayou.conditional.structure import Structure
+    from bayou.effects.base import Effect
     from bayou.fitting import Fit
 
 
@@ -114,6 +115,8 @@ class Model:
 
     Attributes
     ----------
+    effects
+        One `bayou.effects.base.Effect` for each structured effect of the design.
     priors_given
         Whether priors were given: engines that maximise a likelihood use none otherwise.
 
@@ -164,11 +167,13 @@ class Model:
         )
         design.check_sizes(built)
         self.priors_given = priors is not None and len(Priors.of(priors)) > 0
-        self._set(built, binding.bind(priors, built))
+        effects = binding.build_effects(built)
+        self._set(built, binding.bind(priors, built, effects), effects)
 
-    def _set(self, built: Design, bound: BoundPriors) -> None:
+    def _set(self, built: Design, bound: BoundPriors, effects: tuple[Effect, ...] | None = None) -> None:
         self.design = built
         self.bound = bound
+        self.effects = binding.build_effects(built) if effects is None else effects
         self.family: Family = built.family
 
     @property
@@ -228,7 +233,7 @@ class Model:
         return int(np.flatnonzero(order == c)[0])
 
     def sample_prior(self, draws: int = 1000, seed: int | None = None) -> dict[str, Array]:
-        """Draw from the priors: fixed effects, group sds and correlations, dispersion.
+        """Draw from the priors: fixed effects, group sds and correlations, structured effects, dispersion.
 
         Parameters
         ----------
@@ -240,8 +245,10 @@ class Model:
         Returns
         -------
         dict
-            ``beta`` (draws, P), ``sd_g`` (draws, p) and ``cor_g`` (draws, p, p) for each factor g,
-            and the dispersion by its name.
+            ``beta`` (draws, P), ``sd_g`` (draws, p) and ``cor_g`` (draws, p, p) for each factor g; for each
+            structured effect ``sd_t``, ``rho_t`` or ``phi_t`` (draws,) and ``f_t`` (draws, nodes) or
+            (draws, levels of by, nodes), zero along directions that its prior leaves free; and the dispersion
+            by its name.
 
         Raises
         ------
@@ -272,6 +279,12 @@ class Model:
             out[f"sd_{grouping.name}"] = sd
             if any(len(block) > 1 for block in grouping.blocks):
                 out[f"cor_{grouping.name}"] = Sigma / (sd[:, :, None] * sd[:, None, :])
+        for k, effect in enumerate(self.effects):
+            term = self.design.structured[k]
+            drawn, x = binding.draw_structured(self.bound.structured[k], effect, rng, draws)
+            out |= {f"{role}_{term.name}": numbers for role, numbers in drawn.items()}
+            f = x[..., : effect.observed]
+            out[f"f_{term.name}"] = f[:, 0] if term.by is None else f
         if self.family.dispersion is not None and not self.dispersion_known:
             values = np.stack([binding.draw_dispersion(self.bound, rng, levels) for _ in range(draws)])
             out[self.family.dispersion] = values if self.design.sigma_by is not None else values[:, 0]

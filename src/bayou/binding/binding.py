@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bayou import effects
 from bayou._types import Array, Integers
 from bayou.binding import defaults, propriety
 from bayou.binding.bound import (
@@ -28,30 +29,54 @@ from bayou.binding.keys import (
     matrix_prior,
     scale_prior,
 )
+from bayou.binding.structured import (
+    bind_structured,
+    draw_structured,
+    log_density_block_internal,
+    log_density_structured,
+    structured_keys,
+    terms_of,
+)
 from bayou.errors import PriorError
 from bayou.priors import LKJ, Flat, HalfCauchy, HalfT, HuangWand, InverseWishart, Normal, Prior, Priors
 from bayou.priors import codes as prior_codes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from bayou.design import Design
+    from bayou.effects.base import Effect
 
 __all__ = [
     "BlockPrior",
     "BoundPriors",
     "bind",
+    "build_effects",
     "draw_beta",
     "draw_block",
     "draw_dispersion",
+    "draw_structured",
     "log_density_beta",
     "log_density_block",
+    "log_density_block_internal",
     "log_density_dispersion",
+    "log_density_structured",
 ]
 
 
-def bind(priors: Priors | Mapping[str, Prior] | None, design: Design) -> BoundPriors:
+def bind(
+    priors: Priors | Mapping[str, Prior] | None, design: Design, structured: Sequence[Effect] | None = None
+) -> BoundPriors:
     """Fill in the defaults, freeze the numbers and check that the posterior is proper.
+
+    Parameters
+    ----------
+    priors
+        By key; what has no key gets the default.
+    design
+        The data.
+    structured
+        The effects of ``design.structured``, built here if they are not given.
 
     Raises
     ------
@@ -61,7 +86,8 @@ def bind(priors: Priors | Mapping[str, Prior] | None, design: Design) -> BoundPr
         The priors and the data do not define a distribution.
     """
     given = Priors.of(priors)
-    notes = check_keys(given, design)
+    made = build_effects(design) if structured is None else tuple(structured)
+    notes = check_keys(given, design, structured_keys(design, made))
     explicit: dict[str, Prior] = {}
     mean, precision, beta_codes, parameters, flat = _bind_coefficients(given, design, explicit)
     blocks = tuple(
@@ -69,6 +95,7 @@ def bind(priors: Priors | Mapping[str, Prior] | None, design: Design) -> BoundPr
         for index, grouping in enumerate(design.groupings)
         for columns in grouping.blocks
     )
+    densities = bind_structured(given, design, made, explicit)
     name, density = dispersion_prior(given, design)
     if name is not None:
         explicit["dispersion" if name in ("phi", "shape") else name] = density
@@ -86,8 +113,15 @@ def bind(priors: Priors | Mapping[str, Prior] | None, design: Design) -> BoundPr
         explicit=frozen,
         lines=tuple(line(key, prior, name) for key, prior in frozen.items()),
         notes=tuple(notes),
+        structured=densities,
     )
-    return dataclasses.replace(bound, notes=(*notes, *propriety.check(design, bound)))
+    return dataclasses.replace(bound, notes=(*notes, *propriety.check(design, bound, made)))
+
+
+def build_effects(design: Design) -> tuple[Effect, ...]:
+    """Return the structured effects of a design, each starting at the scale of the outcome."""
+    terms = terms_of(design)
+    return tuple(effects.build(term, defaults.outcome_scale(design)) for term in terms)
 
 
 def _bind_coefficients(

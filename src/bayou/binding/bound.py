@@ -8,7 +8,7 @@ import numpy as np
 
 from bayou._types import Array, Integers
 from bayou.errors import PriorError
-from bayou.priors import LKJ, HuangWand, InverseWishart, Priors
+from bayou.priors import LKJ, HuangWand, InverseWishart, Prior, Priors
 from bayou.priors.base import LOG_2PI
 from bayou.priors.covariance import log_sd_jacobian, split
 from bayou.priors.scalar import from_code
@@ -60,6 +60,8 @@ class BoundPriors:
         The same priors by name, every default filled in.
     lines, notes
         Sentences to print: the priors, and warnings about them.
+    structured
+        For each structured effect one prior per hyperparameter: what the keys in ``explicit`` mean for it.
     """
 
     beta_mean: Array
@@ -74,6 +76,7 @@ class BoundPriors:
     explicit: Priors
     lines: tuple[str, ...]
     notes: tuple[str, ...]
+    structured: tuple[tuple[Prior, ...], ...] = ()
 
     def as_priors(self) -> Priors:
         """Return the priors by name with frozen numbers; they bind to the same numbers again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bayou.binding import defaults
@@ -29,10 +30,13 @@ def block_names(grouping: Grouping, columns: tuple[int, ...]) -> str:
     return ",".join(grouping.coefficients[k] for k in columns)
 
 
-def check_keys(given: Priors, design: Design) -> list[str]:
-    """Raise PriorError for a key the model does not have; return notes on keys that act on nothing."""
+def check_keys(given: Priors, design: Design, structured: Sequence[str] = ()) -> list[str]:
+    """Raise PriorError for a key the model does not have; return notes on keys that act on nothing.
+
+    ``structured`` are the keys of the structured effects.
+    """
     general = ["beta", *ROLES, "cor", "Sigma"]
-    known = [*general, *(f"beta[{name}]" for name in design.coefficients)]
+    known = [*general, *(f"beta[{name}]" for name in design.coefficients), *structured]
     for g in design.groupings:
         pairs = [block_names(g, c) for c in g.blocks if len(c) > 1]
         known += [f"{role}_{g.name}" for role in ROLES]
@@ -54,7 +58,7 @@ def check_keys(given: Priors, design: Design) -> list[str]:
                 why = " The standard errors are known: there is no residual sd to estimate."
         shown = ", ".join(known[:40]) + (", …" if len(known) > 40 else "")
         raise PriorError(f"No parameter of this model is called {key!r}.{why} Known keys: {shown}.")
-    idle = [] if design.groupings else [*ROLES, "cor", "Sigma"]
+    idle = [] if design.groupings else [*([] if structured else ROLES), "cor", "Sigma"]
     if design.groupings and not any(len(c) > 1 for g in design.groupings for c in g.blocks):
         idle = ["cor"]
     return [f"The prior of {key} acts on nothing in this model." for key in idle if key in given]
@@ -77,7 +81,16 @@ def _on_sd(prior: Prior, role: str, key: str) -> Prior:
 
 def scale_prior(given: Priors, grouping: Grouping, coefficient: str) -> tuple[int, Prior | None, str]:
     """Return the most specific prior of one group sd, with its rank: 2 own, 1 factor, 0 all, −1 none."""
-    for rank, ending in ((2, f"_{grouping.name}[{coefficient}]"), (1, f"_{grouping.name}"), (0, "")):
+    return _scale_prior(given, (f"_{grouping.name}[{coefficient}]", f"_{grouping.name}", ""))
+
+
+def own_scale_prior(given: Priors, name: str) -> Prior | None:
+    """Return the most specific prior of the sd of a structured effect, or None."""
+    return _scale_prior(given, (f"_{name}", ""))[1]
+
+
+def _scale_prior(given: Priors, endings: tuple[str, ...]) -> tuple[int, Prior | None, str]:
+    for rank, ending in zip(range(len(endings) - 1, -1, -1), endings, strict=True):
         keys = [role + ending for role in ROLES if role + ending in given]
         # A matrix may stand under variance and precision: matrix_prior reads it there.
         scalar = [key for key in keys if key == "sd" + ending or not isinstance(given[key], MatrixPrior)]

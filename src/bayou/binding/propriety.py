@@ -9,6 +9,7 @@ recession (separation) for the others.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ from bayou.priors import codes
 if TYPE_CHECKING:
     from bayou.binding.bound import BoundPriors
     from bayou.design import Design, Grouping
+    from bayou.effects.base import Effect
 
 POWERS = {codes.FLAT: 0, codes.FLAT_VARIANCE: 1}
 """Improper densities p(s) ∝ s^power of a group sd."""
@@ -41,7 +43,7 @@ PROGRAM = 2_000_000
 """Entries of the largest linear program that is solved for one rule."""
 
 
-def check(design: Design, bound: BoundPriors) -> tuple[str, ...]:
+def check(design: Design, bound: BoundPriors, effects: Sequence[Effect] = ()) -> tuple[str, ...]:
     """Raise for an improper posterior; return sentences about proper but fragile ones.
 
     Raises
@@ -63,8 +65,14 @@ def check(design: Design, bound: BoundPriors) -> tuple[str, ...]:
         _group_scales(design, bound, grouping, flat)
         notes += fragile.group_notes(design, bound, grouping, bool(flat))
     notes += [*fragile.residual_notes(design), *fragile.vague_inverse_gammas(bound)]
+    free = 0
+    if effects:
+        from bayou.binding import intrinsic  # with what it needs of SciPy, which other models start without
+
+        intrinsic.check_structured(design, bound, effects)
+        free = intrinsic.free_count(effects)
     if bound.dispersion_name is not None:
-        _dispersion(design, bound)
+        _dispersion(design, bound, free)
     _together(design, bound, improper)
     return tuple(notes)
 
@@ -95,12 +103,13 @@ def _group_scales(design: Design, bound: BoundPriors, grouping: Grouping, flat: 
         )
 
 
-def _dispersion(design: Design, bound: BoundPriors) -> None:
+def _dispersion(design: Design, bound: BoundPriors, free: int = 0) -> None:
+    """Apply the rules of the dispersion; ``free`` directions of structured effects count as flat fixed effects."""
     code, name = bound.dispersion_code, bound.dispersion_name
     if code not in (*POWERS, codes.LOG_FLAT):
         return
     used = used_rows(design)
-    n, lost = int(used.sum()), bound.beta_flat.shape[1]
+    n, lost = int(used.sum()), bound.beta_flat.shape[1] + free
     if name == "phi":
         if code == codes.LOG_FLAT:
             raise ImproperPosterior(
@@ -119,7 +128,8 @@ def _dispersion(design: Design, bound: BoundPriors) -> None:
         elif design.sigma_by is not None:
             count = int(rows.sum())
             rest = used & ~rows
-            taken = lost - (rank(design.X[rest] @ bound.beta_flat) if lost and rest.any() else 0)
+            known = rank(design.X[rest] @ bound.beta_flat) if bound.beta_flat.shape[1] and rest.any() else 0
+            taken = lost - known
         if count - taken < needed:
             rule = "n − rank[X Z]" if code == codes.LOG_FLAT else "n − rank of the flat fixed effects"
             raise ImproperPosterior(
@@ -140,6 +150,11 @@ def _rank_of_both(design: Design, rows: Array) -> int:
         present = np.unique(groups, return_counts=True)[1]
         bound += int(np.minimum(present, Z.shape[1]).sum())
         width += len(present) * Z.shape[1]
+    if getattr(design, "structured", ()):
+        from bayou.binding import intrinsic
+
+        # each place that the rows reach may take one of them
+        return min(bound + intrinsic.places_used(design, rows), count)
     if bound < count or count * width > DENSE:
         return min(bound, count)
     for grouping in design.groupings:

@@ -26,10 +26,12 @@ from bayou.priors.scalar import (
     StudentT,
     Uniform,
 )
+from bayou.priors.structured import Beta
 
 __all__ = [
     "LKJ",
     "PC",
+    "Beta",
     "Exponential",
     "Flat",
     "FlatSD",

@@ -163,6 +163,9 @@ class Exponential(Prior):
 class PC(Prior):
     """The prior that penalises complexity: an exponential sd with P(sd > upper) = probability.
 
+    Of the rho of `ar1` and the phi of `bym2` it means the same, P(|rho| > upper) and P(phi > upper), with the
+    densities of `bayou.priors.structured`; ``upper`` is then below 1.
+
     References
     ----------
     Simpson, Rue, Riebler, Martins and Sørbye (2017), Statistical Science 32, 1-28.
