@@ -15,6 +15,7 @@ from bayou.conditional.laplace import Laplace
 from bayou.errors import DataError, Unsupported
 
 if TYPE_CHECKING:
+    from bayou.conditional.field.joint import FieldConditional
     from bayou.design import Grouping
     from bayou.model import Model
 
@@ -23,7 +24,7 @@ __all__ = ["conditional"]
 
 def conditional(
     model: Model, theta: Mapping[str, ArrayLike], beta: ArrayLike | None = None, priors: bool = True
-) -> Conditional:
+) -> Conditional | FieldConditional:
     """Return the Gaussian of the coefficients given the hyperparameters, with log p(y | theta).
 
     Exact for a Gaussian response with identity link; otherwise the Laplace approximation at the mode.
@@ -35,7 +36,7 @@ def conditional(
     theta
         ``sd_g`` (p,) of each grouping factor g (by its own name), ``cor_g`` (p, p) where its coefficients are
         correlated (the identity if left out), and the dispersion by its name, a number or one for each level of
-        ``sigma_by``.
+        ``sigma_by``; of structured effects ``sd_name``, ``rho_name``, ``phi_name``.
     beta
         Fixed effects (P,) as printed. When given, the Gaussian is that of b | beta, theta, y, with
         log p(y | beta, theta); otherwise beta is part of it and integrated out.
@@ -45,7 +46,8 @@ def conditional(
     Returns
     -------
     Conditional
-        With ``log_marginal``, ``beta``, ``beta_covariance``, ``effects(factor)`` and ``draw(rng, count)``.
+        With ``log_marginal``, ``beta``, ``beta_covariance``, ``effects(factor)`` and ``draw(rng, count)``; a
+        `bayou.conditional.field.joint.FieldConditional`, with the same names, where there are structured effects.
 
     Raises
     ------
@@ -68,6 +70,10 @@ def conditional(
     >>> round(found.log_marginal, 3)
     -37.101
     """
+    if model.design.structured:
+        from bayou.conditional.field.joint import field_at
+
+        return field_at(model, theta, beta, priors)
     if beta is None and priors and len(model.working.codes):
         raise Unsupported(
             "Integrating over beta takes priors that are Normal or flat; this model has others. Give beta=, or "

@@ -168,3 +168,36 @@ def draw_inverse_wishart(
                 t += work[i, k] * work[j, k]
             T[i, j] = t
     return cholesky(T, L, p)
+
+
+@kernel
+def invert_general(A: Array, out: Array) -> float:
+    """Out <- A⁻¹ by elimination with row pivots, A (p, p) is overwritten; returns log |det A|, −inf if singular."""
+    p = A.shape[0]
+    for i in range(p):
+        for j in range(p):
+            out[i, j] = 1.0 if i == j else 0.0
+    total = 0.0
+    for k in range(p):
+        best = k
+        for i in range(k + 1, p):
+            if abs(A[i, k]) > abs(A[best, k]):
+                best = i
+        pivot = A[best, k]
+        if not abs(pivot) > 0.0:
+            return -math.inf
+        total += math.log(abs(pivot))
+        for j in range(p):
+            if best != k:
+                A[k, j], A[best, j] = A[best, j], A[k, j]
+                out[k, j], out[best, j] = out[best, j], out[k, j]
+            A[k, j] /= pivot
+            out[k, j] /= pivot
+        for i in range(p):
+            t = A[i, k]
+            if i == k or t == 0.0:
+                continue
+            for j in range(p):
+                A[i, j] -= t * A[k, j]
+                out[i, j] -= t * out[k, j]
+    return total

@@ -1,0 +1,6 @@
+"""The keystone for coefficients with a sparse precision: groups, smooth and spatial structures, with constraints."""
+
+from bayou.conditional.field.field import Field
+from bayou.conditional.field.naming import HyperRow
+
+__all__ = ["Field", "HyperRow"]
