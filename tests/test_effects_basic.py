@@ -224,6 +224,23 @@ def test_known_is_not_definite(rng):
         Known(covariance=twins)
 
 
+@pytest.mark.parametrize("kind", ["car", "leroux", "bym2", "ar1", "gaps"])
+@pytest.mark.parametrize("t", [-400.0, -40.0, 40.0, 400.0])
+def test_far_out_there_are_numbers_still(kind, t):
+    from bayou.effects.autoregressive import Autoregressive
+
+    if kind in ("ar1", "gaps"):
+        effect = Autoregressive(EVEN if kind == "ar1" else np.cumsum([1.0, 0.7, 0.33, 1.9]))
+    else:
+        effect = Bym2(GRAPH) if kind == "bym2" else Proximity(kind, GRAPH)
+    for s in (-100.0, 0.0, 100.0):
+        theta = np.array([s, t])
+        assert np.isfinite(effect.coefficients(theta)).all()
+        assert np.isfinite(effect.coefficient_slopes(theta)).all()
+        assert np.isfinite(effect.log_determinant(theta))
+        assert np.isfinite(effect.log_determinant_slopes(theta)).all()
+
+
 @pytest.mark.parametrize("p", [1, 2, 3, 4])
 def test_blocks_of_groups(p, rng):
     effect = Exchangeable(tuple("abcd"[:p]), 5)

@@ -122,8 +122,43 @@ class _StructuredDensity:
         return float(_slopes(lambda at: self(prior, hyperparameter, float(at[0])), np.array([t]))[0])
 
 
+def block_density(block: BlockPrior, effect: Exchangeable) -> Callable[[Array], float]:
+    """Return theta -> log p(Sigma(theta)) + log |d Sigma / d theta| by the kernels of `bayou.effects.iid`.
+
+    These work on √sd and leave a constant out, which is found at one point.
+    """
+    from bayou.effects import iid
+
+    p = effect.size
+    table = iid.tabulate([block])
+    L, scratch = np.zeros((p, p)), np.zeros((p, p))
+
+    def exactly(theta: Array) -> float:
+        return float(log_density_block(block, effect.sigma(theta))) + effect.log_jacobian(theta)
+
+    def quickly(theta: Array) -> float:
+        t = np.array(theta, dtype=np.float64)
+        t[:p] = np.exp(0.5 * t[:p])
+        log_jacobian = iid.factor_from_coordinates(t, 0, p, L)
+        if log_jacobian == -math.inf:
+            return -math.inf
+        # d √sd / d log sd = √sd / 2
+        return float(iid.log_prior(table, 0, L, scratch)) + log_jacobian + 0.5 * float(theta[:p].sum())
+
+    for log_sd in (0.0, -2.0, 2.0, -5.0, 5.0, -10.0, 10.0):
+        at = np.zeros(len(effect.hyperparameters))
+        at[:p] = log_sd
+        constant = exactly(at) - quickly(at)
+        if math.isfinite(constant):
+            return lambda theta: quickly(theta) + constant
+    return exactly
+
+
 class _BlockDensity:
     """The log density of a block of group coefficients in internal coordinates, and its slopes."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, tuple[BlockPrior, Callable[[Array], float]]] = {}
 
     def __call__(self, block: BlockPrior, effect: Exchangeable, theta: Array) -> float:
         """Return log p(Sigma(theta)) + log |d Sigma / d theta|.
@@ -137,13 +172,19 @@ class _BlockDensity:
         theta
             (p (p + 1) / 2,) log sds, then atanh of the partial correlations.
         """
-        return float(log_density_block(block, effect.sigma(theta))) + effect.log_jacobian(theta)
+        found = self._made.get(id(block))
+        if found is None or found[0] is not block:
+            if len(self._made) >= KEPT:
+                self._made.clear()
+            found = self._made[id(block)] = (block, block_density(block, effect))
+        return found[1](theta)
 
     def slope(self, block: BlockPrior, effect: Exchangeable, theta: Array) -> Array:
         """Return the gradient by theta, by differences of fourth order."""
         return _slopes(lambda at: self(block, effect, at), np.asarray(theta, dtype=np.float64))
 
 
+KEPT = 64  # densities of blocks that are kept
 log_density_structured = _StructuredDensity()
 log_density_block_internal = _BlockDensity()
 

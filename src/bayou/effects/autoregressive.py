@@ -22,6 +22,7 @@ from bayou.effects.pattern import lower_values
 from bayou.effects.random_walk import check_increasing
 from bayou.errors import DataError, Unsupported
 
+FARTHEST = 150.0  # |t| beyond which squares of 1 − rho² are lost
 LARGEST = 50_000_000
 """Numbers of all matrices together: one pair of matrices for each distinct gap."""
 
@@ -82,6 +83,7 @@ class Autoregressive(Effect):
 
     def _rho(self, t: float) -> tuple[float, float, float]:
         """Return the sign of rho, log|rho| and |d rho / dt| without cancellation near one."""
+        t = min(max(t, -FARTHEST), FARTHEST)
         slope = self.hyperparameters[1].slope(t)
         if not self.whole:
             return 1.0, -math.log1p(math.exp(-t)) if t > 0.0 else t - math.log1p(math.exp(t)), slope

@@ -69,7 +69,7 @@ class Bym2(Effect):
 
     def coefficients(self, theta: Array) -> Array:
         """Return (a, −b, 1, c); 1 / (1 − phi) is 1 + exp(logit phi)."""
-        odds = np.exp(min(float(theta[1]), 600.0))
+        odds = np.exp(min(float(theta[1]), 300.0))
         root = np.sqrt(odds * (1.0 + odds))  # √phi / (1 − phi)
         return np.array(
             [np.exp(-2.0 * theta[0]) * (1.0 + odds), -np.exp(-theta[0]) * root, 1.0, odds]

@@ -149,13 +149,13 @@ def onward(old: Array, new: Array) -> Array:
     In one long step the slope of a walk of order 2 would change once: its spread would depend on what else is asked.
     """
     step = float(np.median(np.diff(old)))
-    parts = [np.zeros(0)]
+    parts: list[Array] = [np.zeros(0)]
     for end, far, sign in ((old[0], new.min(initial=np.inf), -1.0), (old[-1], new.max(initial=-np.inf), 1.0)):
         distance = sign * (float(far) - float(end))
         if np.isfinite(distance) and distance > step:
             count = min(int(distance / step * (1.0 - 1e-12)), MOST_STEPS)
             width = max(step, distance / (count + 1))
-            parts.append(float(end) + sign * width * np.arange(1, count + 1))
+            parts.append(np.asarray(float(end) + sign * width * np.arange(1, count + 1)))
     return np.concatenate(parts)
 
 

@@ -28,12 +28,13 @@ class Priors(Mapping[str, Prior]):
         The fixed effects, as printed (one prior for each, or a joint Normal).
     sd, cor, Sigma
         Standard deviations, correlations or whole covariance matrices of every grouping factor;
-        ``Sigma`` excludes the other two.
+        ``Sigma`` excludes the other two. ``sd`` is of structured effects too.
     sigma, dispersion
         The residual sd; or, for every family, the sd-like s (sigma, or 1 / √phi, or 1 / √shape).
     **specific
         ``"beta[x]"``, ``"sd_clinic"``, ``"sd_clinic[x]"``, ``"Sigma_clinic"``, ``"cor_clinic"``,
-        ``"variance_clinic"``, ``"precision_clinic"``, ``"sigma2"``, ``"phi"``, ``"shape"``. The
+        ``"variance_clinic"``, ``"precision_clinic"``, ``"sigma2"``, ``"phi"``, ``"shape"``; of
+        structured effects ``"sd_t"`` (or variance, precision), ``"rho_t"`` and ``"phi_area"``. The
         specific beats the general. Write keys with brackets in a dict.
 
     Raises

@@ -65,8 +65,8 @@ class Beta(Interval):
     --------
     >>> print(Beta(2, 1))
     Beta(2, 1)
-    >>> round(float(Beta(2, 1).log_density(0.5)), 6)
-    0.0
+    >>> round(float(Beta(2, 1).log_density(0.75)), 6)  # log 1.5
+    0.405465
     """
 
     a: float

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bayou import effects
 from bayou._types import Array
 from bayou.binding import log_density_block_internal, log_density_structured
-from bayou.effects.iid import log_prior, tabulate
-from bayou.packed import packed
 from bayou.priors.codes import HALF_T, INVERSE_GAMMA_VARIANCE
 from bayou.priors.scalar import from_code
 from bayou.priors.table import prior_log_density
@@ -25,7 +23,9 @@ if TYPE_CHECKING:
     from bayou.model import Model
     from bayou.priors import Prior
 
-__all__ = ["Component", "components", "log_density_of_sd"]
+__all__ = ["Component", "components", "difference", "log_density_of_sd"]
+
+STEP = 1e-5  # of the differences of log priors
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +69,10 @@ class Component:
         """Its coefficients in x."""
         return slice(self.offset, self.offset + self.size)
 
+    def prior_slopes(self, theta: Array) -> Array:
+        """Return the gradient of `log_prior` by central differences; zero at the edge of a bounded density."""
+        return np.array([difference(self.log_prior, theta, k) for k in range(len(theta))])
+
     @property
     def hyper(self) -> slice:
         """Its hyperparameters in theta."""
@@ -94,7 +98,7 @@ def components(model: Model) -> list[Component]:
 
 def _block_prior(block: BlockPrior, effect: Exchangeable) -> Callable[[Array], float]:
     if len(block.columns) > 1:
-        return _matrix_prior(block, effect)
+        return lambda theta: log_density_block_internal(block, effect, theta)
     if block.kind == "sds":
         of_sd = log_density_of_sd(int(block.sd_codes[0]), block.sd_parameters[0])
     elif block.kind == "huang_wand":  # of one coefficient it is a half-t of its sd
@@ -102,17 +106,6 @@ def _block_prior(block: BlockPrior, effect: Exchangeable) -> Callable[[Array], f
     else:
         of_sd = log_density_of_sd(INVERSE_GAMMA_VARIANCE, (0.5 * block.df, 0.5 * float(block.scale[0, 0]), 0.0))
     return lambda theta: of_sd(float(theta[0])) + float(theta[0])
-
-
-def _matrix_prior(block: BlockPrior, effect: Exchangeable) -> Callable[[Array], float]:
-    table: Any = packed(tabulate([replace(block, grouping=0)]))
-    scratch = np.empty((effect.size, effect.size))
-
-    def some(theta: Array) -> float:
-        return float(log_prior(table, 0, effect.factor(theta), scratch)) + effect.log_jacobian(theta)
-
-    constant = log_density_block_internal(block, effect, effect.initial) - some(effect.initial)
-    return lambda theta: some(theta) + constant
 
 
 def _structured_prior(priors: Sequence[Prior], effect: Effect) -> Callable[[Array], float]:
@@ -137,3 +130,11 @@ def log_density_of_sd(code: int, parameters: Sequence[float] | Array) -> Callabl
             constant = float(whole(s)) - some
             return lambda t: float(prior_log_density(code, a, b, c, math.exp(t))) + constant
     return lambda t: float(whole(math.exp(t)))
+
+
+def difference(of: Callable[[Array], float], at: Array, k: int) -> float:
+    """Return the slope of a function in coordinate k; zero at the edge of a bounded density."""
+    step = np.zeros(len(at))
+    step[k] = STEP
+    change = of(at + step) - of(at - step)
+    return change / (2.0 * STEP) if math.isfinite(change) else 0.0

@@ -11,7 +11,7 @@ from bayou._types import Array
 from bayou.binding import log_density_beta
 from bayou.conditional.field.adjoint import dispersion_gradient, gradient, new_adjoint
 from bayou.conditional.field.at_mode import LOG_2PI, AtMode
-from bayou.conditional.field.component import components, log_density_of_sd
+from bayou.conditional.field.component import components, difference, log_density_of_sd
 from bayou.conditional.field.layout import Layout, lay_out
 from bayou.conditional.field.mode import Prior, System, find_mode, new_point
 from bayou.conditional.field.naming import HyperRow, hyper_rows, named_coefficients, named_hyperparameters
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from bayou.model import Model
 
 FARTHEST = 250.0  # beyond which the exponential of twice an internal coordinate is no number to work with
-STEP = 1e-5  # of the differences of log priors
 
 
 class Field(AtMode):
@@ -299,23 +298,27 @@ class Field(AtMode):
         if not np.all(np.abs(theta) < FARTHEST):
             return -math.inf
         total = sum(c.log_prior(theta[c.hyper]) for c in self.parts)
-        for t in theta[len(theta) - self.levels :]:
-            root = float(t) if self.family.dispersion == "sigma" else -0.5 * float(t)
-            jacobian = root if self.family.dispersion == "sigma" else root - math.log(2.0)
-            total += self._dispersion_prior(root) + jacobian
-        if self.explicit and self.priors:
-            beta = psi[: self.explicit] * self.beta_unit
-            total += log_density_beta(self.model.bound, self.model.working.to_printed @ beta)
-        return float(total)
+        total += sum(self._log_prior_of_dispersion(float(t)) for t in theta[len(theta) - self.levels :])
+        return float(total) + self._log_prior_of_beta(psi[: self.explicit])
+
+    def _log_prior_of_dispersion(self, t: float) -> float:
+        if self.family.dispersion == "sigma":
+            return self._dispersion_prior(t) + t
+        return self._dispersion_prior(-0.5 * t) - 0.5 * t - math.log(2.0)  # the density is that of 1/√phi
+
+    def _log_prior_of_beta(self, scaled: Array) -> float:
+        if not self.explicit or not self.priors:
+            return 0.0
+        return log_density_beta(self.model.bound, self.model.working.to_printed @ (scaled * self.beta_unit))
 
     def prior_slopes(self, psi: Array) -> Array:
         """Return the gradient (size,) of `log_prior` by central differences."""
-        out = np.zeros(self.size)
-        for i in range(self.size):
-            step = np.zeros(self.size)
-            step[i] = STEP
-            out[i] = (self.log_prior(psi + step) - self.log_prior(psi - step)) / (2.0 * STEP)
-        return out
+        theta = psi[self.explicit :]
+        found = [difference(self._log_prior_of_beta, psi[: self.explicit], k) for k in range(self.explicit)]
+        made = [np.array(found), *(c.prior_slopes(theta[c.hyper]) for c in self.parts)]
+        sigmas = theta[len(theta) - self.levels :]
+        of_one = [difference(lambda t: self._log_prior_of_dispersion(float(t[0])), np.array([t]), 0) for t in sigmas]
+        return np.concatenate([*made, np.array(of_one)])
 
     def evaluate(self, psi: Array) -> tuple[float, Array]:
         """Return minus log p(y | theta) − log p(theta) (the latter with ``priors``) and its gradient (size,)."""
@@ -328,3 +331,4 @@ class Field(AtMode):
                 return np.inf, np.zeros(self.size)
             value, slopes = value + prior, slopes + self.prior_slopes(psi)
         return -value, -slopes
+
