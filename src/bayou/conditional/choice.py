@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bayou.conditional.laplace import Laplace
-from bayou.conditional.structure import BLOCKS, DENSE, ITERATIVE, SPARSE
+from bayou.conditional.structure import BLOCKS, DENSE, FIELD, ITERATIVE, SPARSE
 from bayou.errors import Unsupported
 
 if TYPE_CHECKING:
@@ -31,4 +31,9 @@ def likelihood_of(model: Model, integrated: bool = False, priors: bool = False, 
         from bayou.conditional.iterative_laplace import IterativeLaplace
 
         return IterativeLaplace(model, integrated, priors)
+    if chosen == FIELD:
+        raise Unsupported(
+            "This works on grouping factors alone; the model has structured effects. Estimates, their standard errors "
+            "and Wald tests are there; for intervals of hyperparameters fit with engine='inla' or a sampler."
+        )
     raise Unsupported(f"kind={chosen!r}: take 'dense', 'sparse' or 'iterative'.")

@@ -13,6 +13,7 @@ import numpy as np
 
 from bayou._types import Integers
 from bayou.conditional.front_layout import Front, new_front
+from bayou.formula.words import plural
 from bayou.linalg.schur import Border
 from bayou.linalg.symbolic import Symbolic
 from bayou.sufficient import layout
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from bayou.conditional.rows import Sorted
     from bayou.model import Model
 
-BLOCKS, DENSE, SPARSE, ITERATIVE = "blocks", "dense", "sparse", "iterative"
+BLOCKS, DENSE, SPARSE, ITERATIVE, FIELD = "blocks", "dense", "sparse", "iterative", "field"
 SMALL = 64  # columns up to which a dense Schur complement is taken unseen
 LARGEST_DENSE = 6_000  # columns of a dense Schur complement: 288 MB, and as much again for its inverse
 LARGEST_FRONTS = 2e8  # places of all levels' fronts together, beyond which they are not listed: 1.6 GB
@@ -40,7 +41,7 @@ class Structure:
     ----------
     kind
         "blocks" (one grouping factor or none), "dense" or "sparse" (how the Schur complement is kept), "iterative"
-        (conjugate gradients: it is not formed).
+        (conjugate gradients: it is not formed), "field" (structured effects: one sparse precision of everything).
     coefficients
         Of all factors and the fixed effects.
     eliminated
@@ -69,6 +70,7 @@ class Structure:
     sparse: float | None = None
     symbolic: Symbolic | None = None
     reason: str = ""
+    constraints: int = 0
     _fronts: dict[int, Front] = field(default_factory=dict, repr=False)
 
     def front(self, data: Sorted, n: int) -> Front:
@@ -96,6 +98,15 @@ class Structure:
     def __str__(self) -> str:
         """Say it in a few lines."""
         R = self.columns
+        if self.kind == FIELD and self.symbolic is not None:
+            s = self.symbolic
+            blocks = "dense blocks" if s.supernodal else "columns"
+            bound = f" under {plural(self.constraints, 'constraint')}" if self.constraints else ""
+            return (
+                f"{self.coefficients:,} coefficients{bound}, {self.fixed:,} of them fixed effects: one sparse precision.\n"
+                f"Its factor, minimum degree, by {blocks}: {_count(s.flops)} multiplications, {s.nnz:,} numbers, "
+                f"{_bytes(16.0 * s.stored)} with its inverse."
+            )
         if self.eliminated is None:
             return f"{R:,} fixed effects: one dense system."
         name, levels, p = self.eliminated
@@ -152,6 +163,8 @@ def structure(model: Model) -> Structure:
     """Choose the system for a model; `bayou.Model.structure` keeps it."""
     groupings, P = model.design.groupings, model.working.X.shape[1]
     sizes = [g.Z.shape[1] * len(g.levels) for g in groupings]
+    if model.design.structured:
+        return _field(model, P)
     if not groupings:
         return Structure(BLOCKS, P, None, P, P, P**3 / 6.0)
     first = int(np.argmax(sizes))
@@ -163,6 +176,17 @@ def structure(model: Model) -> Structure:
     )  # fmt: skip
     if len(groupings) > 1 and R > SMALL:
         _decide(found, model)
+    return found
+
+
+def _field(model: Model, P: int) -> Structure:
+    from bayou.conditional.field.component import components
+    from bayou.conditional.field.layout import lay_out
+
+    made = lay_out(model, components(model), P)
+    N, s = made.symbolic.n, made.symbolic
+    found = Structure(FIELD, N, None, N, P, N**3 / 6.0, s.flops, s)
+    found.constraints = len(made.constraint_rows[3])
     return found
 
 

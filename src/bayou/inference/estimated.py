@@ -53,7 +53,8 @@ def likelihood_of(posterior: Posterior, what: str) -> Callable[[Model], Laplace]
     Raises
     ------
     Unsupported
-        After a sampler, a method without a likelihood, or a fit that maximised a posterior; ``what`` was asked for.
+        After a sampler, a method without a likelihood, a fit that maximised a posterior, or one with structured
+        effects; ``what`` was asked for.
     """
     found = estimates_of(posterior, what)
     nodes = QUADRATURE.fullmatch(found.method)
@@ -66,6 +67,11 @@ def likelihood_of(posterior: Posterior, what: str) -> Callable[[Model], Laplace]
         raise Unsupported(
             f"{what} is of the likelihood, and this fit maximised it times prior densities. Use "
             "fit.confidence_intervals(method='wald'), or fit without priors."
+        )
+    if posterior.model.design.structured:
+        raise Unsupported(
+            f"{what} is there for grouping factors; this model has structured effects. Use "
+            "fit.confidence_intervals(method='wald'), or fit with engine='inla'."
         )
     if nodes is not None:
         from bayou.conditional.adaptive import AdaptiveQuadrature

@@ -27,6 +27,7 @@ def is_linear_mixed(model: Model, found: Estimates | None) -> bool:
         and model.family.name == "gaussian"
         and not model.dispersion_known
         and len(model.design.sigma_levels) == 1
+        and not model.design.structured
     )
 
 
@@ -44,6 +45,8 @@ def require_linear_mixed(model: Model, found: Estimates | None, what: str) -> Es
         why = "this fit was sampled"
     elif found.method not in ("ML", "REML"):
         why = f"this fit is by {found.method}"
+    elif model.design.structured:
+        why = "this model has structured effects"
     elif found.priors_used:
         why = "this fit used priors"
     elif model.dispersion_known:
