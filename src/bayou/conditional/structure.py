@@ -103,7 +103,8 @@ class Structure:
             blocks = "dense blocks" if s.supernodal else "columns"
             bound = f" under {plural(self.constraints, 'constraint')}" if self.constraints else ""
             return (
-                f"{self.coefficients:,} coefficients{bound}, {self.fixed:,} of them fixed effects: one sparse precision.\n"
+                f"{self.coefficients:,} coefficients{bound}, {self.fixed:,} of them fixed effects: one sparse "
+                "precision.\n"
                 f"Its factor, minimum degree, by {blocks}: {_count(s.flops)} multiplications, {s.nnz:,} numbers, "
                 f"{_bytes(16.0 * s.stored)} with its inverse."
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
     from bayou.model import Model
 
+SMALLEST = 1e-6  # sd, relative to the response's scale and the structure's
+SHARE = 16.0  # logit of a share of the variance or a correlation
 FARTHEST = 250.0  # beyond which the exponential of twice an internal coordinate is no number to work with
 
 
@@ -187,6 +190,29 @@ class Field(AtMode):
             found[("f_" if c.grouping < 0 else "b_") + c.name + block] = c.place
         return {**found, "beta": slice(self.layout.latent, self.layout.latent + self.layout.fixed)}
 
+    @cached_property
+    def limits(self) -> tuple[Array, Array]:
+        """The numbers (d,) between which theta moves the likelihood.
+
+        Beyond them it is flat to rounding, or lost in it (an sd of a millionth, a share of the variance within 1e-7 of
+        one): there the precision is that of the limit, while the priors go on.
+        """
+        low, high = np.empty(self.hyper), np.empty(self.hyper)
+        for c in self.parts:
+            effect = c.effect
+            start = np.array([0.0 if h.role == "sd" else h.initial for h in effect.hyperparameters])
+            diagonal = (effect.coefficients(start) @ effect.matrices)[effect.indptr[:-1]]
+            for k, h in enumerate(effect.hyperparameters):
+                reach = {"logit": SHARE, "atanh": 0.5 * SHARE}.get(h.scale, 0.0)
+                low[c.first + k], high[c.first + k] = -reach, reach
+                if h.scale == "log":
+                    low[c.first + k] = math.log(self.scale * SMALLEST) + 0.5 * math.log(max(diagonal.max(), 1e-12))
+                    high[c.first + k] = low[c.first + k] - 3.0 * math.log(SMALLEST)
+        for k in range(self.hyper - self.levels, self.hyper):
+            low[k] = math.log((self.scale if self.gaussian else 1.0) * SMALLEST)
+            high[k] = low[k] - 3.0 * math.log(SMALLEST)
+        return low, high
+
     # ---- the approximation -----------------------------------------------------------------
 
     def place(self, psi: Array) -> bool:
@@ -207,9 +233,9 @@ class Field(AtMode):
         return bool(found == FOUND)
 
     def _settle(self, psi: Array) -> bool:
-        if not np.all(np.abs(psi[self.explicit :]) < FARTHEST):
+        if not np.isfinite(psi).all():
             return False
-        theta = psi[self.explicit :]
+        theta = np.clip(psi[self.explicit :], *self.limits)
         at, total = 0, 0.0
         value = self.system.prior.value
         for c in self.parts:
@@ -273,7 +299,7 @@ class Field(AtMode):
 
     def _assembled(self) -> Array:
         assert self._placed is not None
-        theta = self._placed[self.explicit :]
+        theta = np.clip(self._placed[self.explicit :], *self.limits)
         out = [(self.X.T @ self.work.eta) * self.beta_unit] if self.explicit else []
         at = 0
         for c in self.parts:
@@ -290,7 +316,9 @@ class Field(AtMode):
             one = not self.gaussian
             total = [by_row.sum()] if one else np.bincount(self.model.design.sigma_codes, by_row, self.levels)
             out.append(np.asarray(total, dtype=np.float64))
-        return np.concatenate([np.zeros(0), *out])
+        slopes = np.concatenate([np.zeros(0), *out])
+        slopes[self.explicit :][theta != self._placed[self.explicit :]] = 0.0
+        return slopes
 
     def log_prior(self, psi: Array) -> float:
         """Return log p(theta) in internal coordinates, Jacobian in (and that of explicit fixed effects)."""
