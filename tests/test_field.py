@@ -284,8 +284,16 @@ def test_same_value_from_any_start() -> None:
     assert abs(field.value() - value) < 1e-9 * (1.0 + abs(value))
 
 
-def test_a_theta_that_overflows_is_refused() -> None:
+def test_beyond_its_limits_the_likelihood_is_flat_and_the_prior_goes_on() -> None:
     field = Field(model_of("rw1", "poisson"))
-    assert not field.place(np.full(field.size, 1e6))
+    low, high = field.limits
+    for limit, beyond in ((low, low - 3.0), (high, high + 30.0), (high, np.full(field.size, 1e6))):
+        assert field.place(beyond)
+        value = field.value()
+        np.testing.assert_array_equal(field.slopes(), 0.0)
+        assert field.place(limit)
+        np.testing.assert_allclose(value, field.value(), rtol=1e-6)
+    assert field.log_prior(low - 3.0) < field.log_prior(low)
+    assert field.log_prior(np.full(field.size, 1e6)) == -np.inf
     assert not field.place(np.full(field.size, np.nan))
     placed(field, somewhere(field))

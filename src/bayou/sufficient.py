@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bayou._types import Array, Integers
+from bayou.errors import Unsupported
 from bayou.jit import kernel
 from bayou.linalg.schur import Arrow, Border
 from bayou.linalg.small import fill
@@ -216,8 +217,20 @@ class Layout:
 
 
 def layout(model: Model) -> Layout:
-    """Lay out the coefficients of a model: the factor with most of them is eliminated, the fixed effects come last."""
+    """Lay out the coefficients of a model: the factor with most of them is eliminated, the fixed effects come last.
+
+    Raises
+    ------
+    Unsupported
+        For structured effects, which have no place in it: an engine that cannot take them must not pass them over.
+    """
     design, working = model.design, model.working
+    if design.structured:
+        names = ", ".join(term.text for term in design.structured)
+        raise Unsupported(
+            f"This takes coefficients of grouping factors, and the model has structured effects: {names}. Engines that "
+            "take them are 'gibbs', 'metropolis', 'inla', 'laplace', 'ml' and 'reml'."
+        )
     groupings = design.groupings
     n, P = working.X.shape
     order = tuple(sorted(range(len(groupings)), key=lambda k: -groupings[k].Z.shape[1] * len(groupings[k].levels)))
