@@ -297,3 +297,18 @@ def test_beyond_its_limits_the_likelihood_is_flat_and_the_prior_goes_on() -> Non
     assert field.log_prior(np.full(field.size, 1e6)) == -np.inf
     assert not field.place(np.full(field.size, np.nan))
     placed(field, somewhere(field))
+
+
+def test_flat_directions_leave_the_constants_of_the_others() -> None:
+    """Log p(y | theta) under a flat intercept is that under a very wide one, its own constant taken off."""
+    model = model_of("rw1", "poisson")
+    names = model.design.coefficients
+    assert len(names) > 1
+    wide = 1e5
+    values = []
+    for prior in (bayou.priors.Flat(), bayou.priors.Normal(0.0, wide)):
+        given = bayou.priors.Priors(beta=bayou.priors.Normal(0.0, 3.0), **{f"beta[{names[0]}]": prior})
+        field = Field(bayou.Model(model.text, model.design.data, model.family, given))
+        assert field.place(field.initial)
+        values.append(field.value())
+    np.testing.assert_allclose(values[0], values[1] + np.log(wide * np.sqrt(2.0 * np.pi)), atol=1e-6)

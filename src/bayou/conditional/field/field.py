@@ -276,15 +276,28 @@ class Field(AtMode):
         return self._log_density(float(self.point.facts[0]), self.point.eta)
 
     def _beta_terms(self) -> float:
-        """Return what the normalised prior of the fixed effects has beyond −½ beta'P beta + beta'P m."""
+        """Return what the normalised prior of the fixed effects has beyond −½ beta'P beta + beta'P m.
+
+        Flat directions have density one.
+        """
         if not (self.integrated and self.priors) or not self.layout.fixed:
             return 0.0
         working = self.model.working
-        mean = working.mean.copy()
-        for i in range(len(self._bounded)):
-            mean[len(mean) - len(self._bounded) + i] = working.inside(i)
-        linear = working.precision @ working.mean
-        return log_density_beta(self.model.bound, working.to_printed @ mean) - 0.5 * float(working.mean @ linear)
+        own = len(working.mean) - len(self._bounded)
+        normal = working.precision[:own, :own]
+        eigenvalues = np.linalg.eigvalsh(normal / self._units(normal)) if own else np.zeros(0)
+        some = eigenvalues > 1e-12
+        total = 0.5 * float(np.log(eigenvalues[some]).sum() + np.log(self._units(normal).diagonal()).sum())
+        total -= 0.5 * LOG_2PI * int(some.sum()) + 0.5 * float(working.mean @ working.precision @ working.mean)
+        for a, b, _ in working.parameters[: len(self._bounded)]:
+            total -= math.log(b - a)
+        return total
+
+    @staticmethod
+    def _units(precision: Array) -> Array:
+        """Return the products of the coefficients' units, in which a flat one counts as one."""
+        root = np.sqrt(np.where(np.diag(precision) > 0.0, np.diag(precision), 1.0))
+        return np.outer(root, root)
 
     # ---- derivatives -----------------------------------------------------------------------
 
