@@ -1,8 +1,10 @@
-"""How far a share phi of spatial variance is from none: 2 KLD(phi) = tr(S) − m − log|S|, S = (1 − phi) I + phi R⁺.
+"""How far a share phi of spatial variance is from none: 2 KLD(phi) = tr(S) − r − log|S|, S = (1 − phi) I + phi R⁺.
 
-With g_i = 1 / (eigenvalue of R), r null directions and h(u) = u − log(1 + u),
+It is taken on the space of the r contrasts among areas that R has a say in, where S stays definite up to phi = 1: the
+level of a component belongs to the intercept, and counting it would put a tenth of the prior at phi = 1 itself, where
+it vanishes. With g_i = 1 / (positive eigenvalue of R) and h(u) = u − log(1 + u),
 
-    2 KLD = r (−phi − log(1 − phi)) + Σ_i h(phi (g_i − 1)).
+    2 KLD = Σ_i h(phi (g_i − 1)).
 
 Of large graphs the sum is found without eigenvalues, from log|(1 − phi) R + phi I| by sparse factors at some phi, and
 between these by a cubic spline of the logarithm of its share of phi². Source: Riebler, Sørbye, Simpson & Rue (2016),
@@ -28,7 +30,7 @@ from bayou.packed import packed
 if TYPE_CHECKING:
     from bayou.effects.areal import Icar
 
-LEFT, RIGHT, STEPS = -10.0, 14.0, 80  # logit phi from and to which large graphs are factorised, and how often
+LEFT, RIGHT, STEPS = -8.0, 14.0, 160  # logit phi from and to which large graphs are factorised, and how often
 
 
 def excess(u: Array) -> Array:
@@ -58,11 +60,7 @@ def divergence(structure: Icar) -> Callable[[float], tuple[float, float]]:
     def both(t: float) -> tuple[float, float]:
         e = math.exp(-abs(t))
         phi, other = (1.0 / (1.0 + e), e / (1.0 + e)) if t >= 0.0 else (e / (1.0 + e), 1.0 / (1.0 + e))
-        log_other = -max(t, 0.0) - math.log1p(e)
-        value, slope = sums(t, phi, other)
-        # h(−phi) = −phi − log(1 − phi), its derivative by t phi²
-        own = float(excess(np.array(-phi))) if phi < 0.5 else -phi - log_other
-        return value + r * own, slope + r * phi * phi
+        return sums(t, phi, other)
 
     return both
 
@@ -106,8 +104,10 @@ def _by_factors(structure: Icar) -> Callable[[float, float, float], tuple[float,
             share = math.exp(t - LEFT)
             log_share += inside * (share - 1.0)
             inside *= share
-        elif t > RIGHT:
-            inside = 0.0
+        elif t > RIGHT:  # linear in 1 − phi
+            share = math.exp(RIGHT - t)
+            log_share += inside * (1.0 - share)
+            inside *= share
         value = math.exp(log_share) * phi * phi
         return value, value * (inside + 2.0 * other)
 

@@ -13,10 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
+import scipy.optimize
 
 from bayou._types import Array
 from bayou.errors import PriorError
 from bayou.priors.base import LOG_2, Prior, Size, number_text
+
+FAR = 36.0  # logit of a share that is one to rounding
 
 
 def log_expit(t: float) -> float:
@@ -152,8 +155,9 @@ class PCCorrelation(Interval):
 class PCMixing(Interval):
     """The PC prior of the share phi of a variance that has structure, with no structure as the simplest model.
 
-    rate exp(−rate d(phi)) |d'(phi)| with d² = 2 KLD = tr(S) − m − log|S|, S = (1 − phi) I + phi R⁺ for the scaled
-    structure R, which goes to infinity with phi -> 1. P(phi > upper) = exp(−rate d(upper)) = probability.
+    rate exp(−rate d(phi)) |d'(phi)| / (1 − exp(−rate d(1))) with d² = 2 KLD = tr(S) − r − log|S|, S = (1 − phi) I +
+    phi R⁺ for the scaled structure R of rank r, on the contrasts that it has a say in: d(1) is finite. The rate is such
+    that P(phi > upper) = probability; it is negative where that asks for more structure than d'(phi) alone.
 
     Parameters
     ----------
@@ -176,27 +180,48 @@ class PCMixing(Interval):
             value = getattr(self, name)
             self._require(0.0 < value < 1.0, f"{name} must be between 0 and 1, not {value!r}.")
         at = math.log(self.upper) - math.log1p(-self.upper)
-        object.__setattr__(self, "_rate", -math.log(self.probability) / math.sqrt(self.divergence(at)[0]))
+        near, far = math.sqrt(self.divergence(at)[0]), math.sqrt(self.divergence(FAR)[0])
+
+        def above(turns: float) -> float:
+            """P(phi > upper) where rate d(1) has this value."""
+            if abs(turns) < 1e-8:
+                return 1.0 - near / far
+            left = 1.0 - near / far
+            if turns > 0.0:  # without overflow
+                return math.exp(-turns * near / far) * math.expm1(-turns * left) / math.expm1(-turns)
+            return math.expm1(turns * left) / math.expm1(turns)
+
+        turns = scipy.optimize.brentq(lambda x: above(x) - self.probability, -700.0, 1e5, xtol=1e-12)
+        object.__setattr__(self, "_farthest", far)
+        object.__setattr__(self, "_rate", turns / far)
 
     @property
     def rate(self) -> float:
         """The rate of the distance."""
         return float(self._rate)  # type: ignore[attr-defined]
 
+    @property
+    def farthest(self) -> float:
+        """The distance of phi = 1."""
+        return float(self._farthest)  # type: ignore[attr-defined]
+
     def log_density_internal(self, t: float) -> float:
         """Return the log density of logit phi."""
         value, slope = self.divergence(t)
         if not value > 0.0 or not slope > 0.0:
             return -math.inf
-        d = math.sqrt(value)
-        return math.log(self.rate) - self.rate * d + math.log(slope) - LOG_2 - math.log(d)
+        d, turns = math.sqrt(value), self.rate * self.farthest
+        scale = turns / -math.expm1(-turns) if abs(turns) > 1e-8 else 1.0
+        return math.log(scale / self.farthest) - self.rate * d + math.log(slope) - LOG_2 - math.log(d)
 
     def __str__(self) -> str:
         """Return it as it was typed."""
         return f"PC({number_text(self.upper)}, {number_text(self.probability)})"
 
     def _draw(self, rng: np.random.Generator, size: Size) -> Any:
-        t = np.linspace(-40.0, 36.0, 1_521)
+        t = np.linspace(-40.0, FAR, 1_521)
         d = np.sqrt([self.divergence(float(x))[0] for x in t])
-        found = np.interp(np.log(rng.exponential(1.0 / self.rate, size)), np.log(d), t)
+        u, turns = rng.random(size), self.rate * self.farthest
+        share = -np.log1p(u * math.expm1(-turns)) / turns if abs(turns) > 1e-8 else u
+        found = np.interp(np.log(share * self.farthest), np.log(d), t)
         return 1.0 / (1.0 + np.exp(-found))
