@@ -44,6 +44,8 @@ class Design:
     notes: tuple[str, ...] = ()
     data: dict = field(default_factory=dict)
     recipe: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(weights=None))
+    structured: tuple = ()
+    structures: dict = field(default_factory=dict)
 
     @property
     def n(self) -> int:
@@ -75,6 +77,8 @@ class Design:
             labels=tuple(labels),
             index=np.asarray(data.get("index", np.arange(len(x)))),
             Z=tuple(np.column_stack([columns[c] for c in g.coefficients]) for g in self.groupings),
+            structured=(),
+            notes=(),
         )
 
 

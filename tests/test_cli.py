@@ -3,15 +3,19 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 import bayou
+import structured_models as models
+from bayou import demos
 from bayou.cli import app, write_csv
 from bayou.demos import DEMOS, SAMPLERS
 from bayou.errors import FileError
+from bayou.fitting import Fit
 
 CLINIC = "proportion(favorable, patients) ~ treatment + (1 | clinic)"
 
@@ -171,19 +175,114 @@ def test_bad_input_leaves_no_file_behind(folder, tmp_path, arguments):
 
 @pytest.mark.parametrize("name", DEMOS)
 def test_demo_prints_priors_fit_and_where_the_pictures_are(name, tmp_path):
+    if DEMOS[name].engine not in bayou.engines.NAMES:
+        pytest.skip(f"the engine {DEMOS[name].engine} is not there yet")
     done = invoke("demo", name, "--out", tmp_path, "--draws", 100)
     assert done.exit_code == 0, done.output
     # the fit repeats what its model says: priors are shown once
     assert done.stdout.count("Priors ") == 1 and "bayou fit" in done.stdout and str(tmp_path / name) in done.stdout
     assert "No picture" not in done.stdout
     pictures = {path.stem for path in (tmp_path / name).glob("*.png")}
-    assert pictures >= {"coefficients", "groups", "predictive_check"}
+    assert pictures >= {"coefficients", "predictive_check"}
+    assert ("groups" in pictures) == ("|" in DEMOS[name].formula)
     chains = {"trace", "autocorrelation"}
     assert pictures & chains == (chains if DEMOS[name].engine in SAMPLERS else set())
     assert ("chi_squared" in done.stdout) == (name == "range")  # its terms are tested
     assert ("quadrature, 61 nodes" in done.stdout) == (name == "clinic")
     assert ("bands" in pictures) == (DEMOS[name].x is not None)
     assert ("two samplers" in done.stdout) == (name == "tumor")
+
+
+class StandIn:
+    """An engine that returns hand-made draws with densities."""
+
+    def run(self, model, rng):
+        return models.approximated(models.posterior(model, draws=100))
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [("rain", {"smooth_day", "smooth_day_response"}), ("counties", {"areas_county"})],
+)
+def test_demos_of_structured_effects_draw_them_and_tabulate(name, own, tmp_path, monkeypatch):
+    monkeypatch.setattr(bayou.engines, "get", lambda *engine, **settings: StandIn())
+    said = []
+    made = demos.run(name, None, tmp_path, 1, None, said.append)
+    pictures = {path.stem for path in (tmp_path / name).glob("*.png")}
+    assert pictures == {"marginals", "coefficients", "predictive_check"} | own
+    text = "\n".join(said)
+    assert "Evidence" in text and "No picture" not in text
+    if name == "rain":
+        assert "rw2(day, cyclic=True): 12 of 366 values, evenly spaced" in text
+    else:
+        assert "12 of 56 values, the lowest and the highest" in text
+        table = made.structured("county")["mean"]
+        assert table.idxmax() in text.split("the lowest and the highest")[1]
+
+
+def test_a_graph_and_a_matrix_from_files(tmp_path, monkeypatch):
+    pd.DataFrame(models.data()).to_csv(tmp_path / "data.csv", index=False)
+    pd.DataFrame(models.EDGES, columns=["from", "to"]).to_csv(tmp_path / "W.csv", index=False)
+    names, A = models.relationship()
+    pd.DataFrame(A, index=names, columns=names).rename_axis("animal").to_csv(tmp_path / "square.csv")
+    entries = [(names[i], names[j], A[i, j]) for i in range(4) for j in range(i, 4) if A[i, j]]
+    pd.DataFrame(entries, columns=["one", "other", "value"]).to_csv(tmp_path / "list.csv", index=False)
+    monkeypatch.setattr(bayou.cli.engines, "get", lambda *engine, **settings: SimpleNamespace(maximises=False))
+    fitted = []
+
+    def fit(model, **options):
+        fitted.append(model)
+        return Fit(models.approximated(models.posterior(model, draws=60)))
+
+    monkeypatch.setattr(bayou, "fit", fit)
+    formula = "y ~ x + bym2(area, graph=W) + (1 | animal, covariance=A)"
+    for k, file in enumerate(("square.csv", "list.csv")):
+        given = ("--structure", f"W={tmp_path / 'W.csv'}", "--structure", f"A={tmp_path / file}")
+        out = tmp_path / f"out{k}"
+        done = invoke("fit", formula, tmp_path / "data.csv", "--family", "poisson", *given, "--out", out)
+        assert done.exit_code == 0, done.output
+        assert list(fitted[k].design.structured[1].nodes) == names
+        assert (fitted[k].design.structured[1].covariance == A).all()
+        assert len(fitted[k].design.structured[0].graph.edges) == 6
+        effect = pd.read_csv(out / "effect_area.csv")
+        assert list(effect["area"]) == list("abcdef") and {"mean", "lower"} <= set(effect.columns)
+        assert "r_hat" not in pd.read_csv(out / "summary.csv").columns
+        assert (out / "areas_area.png").exists() and (out / "marginals.png").exists()
+    pd.DataFrame({"x": [0.0], "area": ["b"], "animal": ["cid"]}).to_csv(tmp_path / "new.csv", index=False)
+    done = invoke("predict", tmp_path / "out1", tmp_path / "new.csv")
+    assert done.exit_code == 0 and "cid" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["W"], ["NAME=FILE"]),
+        (["=W.csv"], ["NAME=FILE"]),
+        (["W={W}", "W={W}"], ["W", "twice"]),
+        (["W={W}", "A={W}"], ["A", "three columns"]),
+        (["W={W}"], ["A"]),
+        (["W=nowhere.csv", "A={W}"], ["nowhere.csv"]),
+    ],
+)
+def test_structures_that_cannot_be_read(given, words, tmp_path):
+    pd.DataFrame(models.data()).to_csv(tmp_path / "data.csv", index=False)
+    pd.DataFrame(models.EDGES, columns=["from", "to"]).to_csv(tmp_path / "W.csv", index=False)
+    if "nowhere" in given[0]:
+        given = given[:1]
+    options = [part for text in given for part in ("--structure", text.format(W=tmp_path / "W.csv"))]
+    formula = "y ~ bym2(area, graph=W)" + ("" if "nowhere" in given[0] else " + (1 | animal, covariance=A)")
+    done = invoke("fit", formula, tmp_path / "data.csv", "--family", "poisson", *options)
+    assert done.exit_code == 2 and done.stderr.startswith("bayou: "), done.output
+    assert all(word in done.stderr for word in words), done.stderr
+
+
+def test_a_graph_is_written_to_a_file(tmp_path):
+    done = invoke("datasets", "counties", "--graph", tmp_path / "W.csv")
+    assert done.exit_code == 0 and "139 edges" in done.stderr
+    edges = pd.read_csv(tmp_path / "W.csv")
+    graph = bayou.datasets.graph("counties")
+    assert edges.to_numpy().tolist() == graph.names[graph.edges].tolist()
+    assert invoke("datasets", "clinic", "--graph", tmp_path / "W.csv").exit_code == 2
 
 
 def test_demo_takes_a_file_of_the_same_columns(tmp_path):

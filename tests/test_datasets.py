@@ -20,6 +20,8 @@ COLUMNS = {
     "school": ["school", "ses", "score"],
     "bass": ["station", "length", "mercury"],
     "range": ["block", "management", "mix", "plants"],
+    "rain": ["day", "rain", "years"],
+    "counties": ["county", "cases", "expected", "outdoor"],
 }
 
 
@@ -56,13 +58,15 @@ def test_clinic_is_the_published_table():
     assert frame.attrs["simulated"] is False and "Beitler" in frame.attrs["source"]
 
 
-@pytest.mark.parametrize("name", ["tumor", "school", "bass", "range"])
+@pytest.mark.parametrize("name", ["tumor", "school", "bass", "range", "rain", "counties"])
 def test_twins_say_so_and_carry_their_parameters(name):
     attrs = datasets.load(name).attrs
     assert attrs["simulated"] is True and "Simulated twin" in attrs["source"]
-    assert attrs["parameters"] and str(attrs["parameters"][{"bass": "beta", "range": "management"}.get(name, "theta")]) in str(
-        datasets.describe(name)
-    )
+    assert attrs["parameters"] and str(
+        attrs["parameters"][
+            {"bass": "beta", "range": "management", "rain": "waves", "counties": "sd"}.get(name, "theta")
+        ]
+    ) in str(datasets.describe(name))
 
 
 def test_tumor_follows_its_generating_parameters():
@@ -104,3 +108,43 @@ def test_bass_follows_its_generating_parameters():
 def test_an_unknown_name_is_an_error_that_names_the_known_ones():
     with pytest.raises(DataError, match="no built-in data set 'tumour'. Did you mean `tumor`.*clinic"):
         datasets.load("tumour")
+
+
+def test_rain_follows_its_waves():
+    frame, about = datasets.load("rain"), datasets.describe("rain")
+    assert frame["day"].tolist() == list(range(1, 367))
+    assert frame.loc[frame["years"] == 1, "day"].tolist() == [60] and set(frame["years"]) == {1, 2}
+    angle = 2 * np.pi * frame["day"].to_numpy() / 366
+    eta = about.parameters["mean"] + sum(
+        a * np.cos(k * angle) + b * np.sin(k * angle) for k, (a, b) in enumerate(about.parameters["waves"], start=1)
+    )
+    p, n, y = 1 / (1 + np.exp(-eta)), frame["years"].to_numpy(), frame["rain"].to_numpy()
+    assert 0.03 < p.min() and p.max() < 0.7
+    pearson = np.sum((y - n * p) ** 2 / (n * p * (1 - p)))
+    assert chi2(366).cdf(pearson) == pytest.approx(0.5, abs=0.4999)
+    # by months the counts are near what the truth expects
+    month = (frame["day"].to_numpy() - 1) // 31
+    excess = np.bincount(month, y - n * p) / np.sqrt(np.bincount(month, n * p * (1 - p)))
+    assert np.abs(excess).max() < 3.5
+
+
+def test_counties_and_their_map():
+    frame, graph = datasets.load("counties"), datasets.graph("counties")
+    assert frame["county"].tolist() == list(graph.names) and len(graph.names) == 56
+    assert graph.components.max() == 0 and len(graph.islands) == 0 and (graph.weights == 1.0).all()
+    edges = graph.edges
+    assert (edges[:, 0] < edges[:, 1]).all() and len(np.unique(edges, axis=0)) == len(edges) == 139
+    ratio = np.log((frame["cases"] + 0.5) / frame["expected"]).to_numpy()
+    # the risk rises with work outdoors, and neighbours are alike (Moran's I of what is left)
+    slope = np.polyfit(frame["outdoor"], ratio, 1, w=np.sqrt(frame["expected"]))[0]
+    assert 0.0 < slope < 0.08
+    left = ratio - np.polyval(np.polyfit(frame["outdoor"], ratio, 1), frame["outdoor"])
+    left -= left.mean()
+    moran = len(left) / len(edges) * (left[edges[:, 0]] * left[edges[:, 1]]).sum() / (left**2).sum()
+    assert moran > 0.25
+    assert (frame["expected"] >= 1.0).all() and frame["outdoor"].between(0, 25).all()
+
+
+def test_a_graph_that_does_not_exist():
+    with pytest.raises(DataError, match=r"county.*Did you mean.*counties"):
+        datasets.graph("county")

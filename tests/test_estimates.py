@@ -146,7 +146,7 @@ def test_a_coefficient_without_error_has_no_test() -> None:
         ({"beta_covariance": np.eye(5)}, "shapes"),
         ({"theta": np.ones(5)}, "shapes"),
         ({"scale": ("identity",) * 4}, "scale"),
-        ({"scale": ("identity",) * 4 + ("logit",)}, "scale"),
+        ({"scale": ("identity",) * 4 + ("probit",)}, "scale"),
     ],
 )
 def test_parts_that_do_not_belong_together_are_refused(fields, words) -> None:

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 import bayou
 from bayou import engines
 from bayou.demos import DEMOS, folder_for, save_pictures
-from bayou.errors import BayouError, FileError
+from bayou.errors import BayouError, DataError, FileError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,6 +84,14 @@ def fit(
     weights: Annotated[str | None, typer.Option(help="Column of prior weights.")] = None,
     sigma_by: Annotated[str | None, typer.Option(help="Column with one residual sd per level.")] = None,
     missing: Annotated[str, typer.Option(help="Rows with missing values: error or drop.")] = "error",
+    structure: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE",
+            help="A graph, covariance or precision that the formula names: a .csv of pairs (with a third column for "
+            "weights or entries), or of a labelled square matrix. May be given several times.",
+        ),
+    ] = None,
     store: Annotated[
         Path | None, typer.Option(help="Folder to stream the draws to; `bayou resume` goes on with what is there.")
     ] = None,
@@ -99,7 +107,15 @@ def fit(
 
     given = {"draws": draws, "warmup": warmup, "chains": chains, "thin": thin, "cores": cores, "store": store}
     chosen = engines.get(engine, **{name: value for name, value in given.items() if value is not None})
-    model = bayou.Model(formula, data, family, weights=weights, sigma_by=sigma_by, missing=missing)
+    model = bayou.Model(
+        formula,
+        data,
+        family,
+        weights=weights,
+        sigma_by=sigma_by,
+        missing=missing,
+        structures=read_given(formula, structure or []) or None,
+    )
     # after what bad input stops, and before the sampling, whose result must have a place
     fresh = out is not None and not out.exists()
     folder = folder_for(out) if out is not None else None
@@ -111,6 +127,60 @@ def fit(
             folder.rmdir()
         raise
     _keep(made, folder, x, guard)
+
+
+def read_given(formula: str, given: list[str]) -> dict[str, Any]:
+    """Read the objects that a formula names from files that are written as NAME=FILE.
+
+    A graph goes on as the path of its edge list. A covariance or precision is read here: three columns (level, level,
+    entry; a pair once, in either order) or a square matrix whose first column holds the levels.
+
+    Raises
+    ------
+    DataError
+        For text without ``=``, a name twice, and a file that is no matrix.
+    """
+    from bayou.formula import parse
+
+    matrices = {
+        term.reference[1]
+        for term in (parse(formula).structured if given else ())
+        if term.reference is not None and term.reference[0] != "graph"
+    }
+    found: dict[str, Any] = {}
+    for text in given:
+        name, _, file = text.partition("=")
+        if not name or not file:
+            raise DataError(f"--structure {text}: write it as NAME=FILE, such as --structure W=borders.csv.")
+        if name in found:
+            raise DataError(f"--structure {name} is given twice.")
+        found[name] = _matrix(name, Path(file)) if name in matrices else file
+    return found
+
+
+def _matrix(name: str, path: Path) -> Any:
+    """Read a labelled matrix from a square table or a list of entries."""
+    import numpy as np
+
+    from bayou.design import frames
+
+    table = frames.read(path)
+    columns = [table[column] for column in table.names]
+    levels = list(columns[0].labels())
+    if [str(level) for level in levels] == [str(column) for column in table.names[1:]]:
+        return levels, np.column_stack([column.numbers() for column in columns[1:]])
+    if len(columns) != 3:
+        raise DataError(
+            f"--structure {name}: {path} is no matrix: it needs three columns (level, level, entry), or one column of "
+            "levels and then one for each of them, called as they are and in the same order."
+        )
+    one, other, entries = columns[0].labels(), columns[1].labels(), columns[2].numbers()
+    levels = sorted(set(one) | set(other), key=lambda level: (str(type(level)), level))
+    place = {level: k for k, level in enumerate(levels)}
+    matrix = np.zeros((len(levels), len(levels)))
+    for a, b, entry in zip(one, other, entries, strict=True):
+        matrix[place[a], place[b]] = matrix[place[b], place[a]] = entry
+    return levels, matrix
 
 
 @app.command()
@@ -136,8 +206,11 @@ def _keep(made: bayou.Fit, folder: Path | None, x: str | None, guard: bool) -> N
         return
     files = [made.save(folder / "fit.nc")]
     summary = made.summary()
-    if made.result.estimates is not None:
+    if not made.result.chained:
         summary = summary.dropna(axis=1, how="all")  # there are no chains, and so no diagnostics of them
+    for name in made.result.structured:
+        safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in name)
+        files.append(write_csv(made.structured(name).reset_index(), folder / f"effect_{safe}.csv", None, guard))
     files += [write_csv(summary, folder / "summary.csv", "parameter", guard)]
     files += save_pictures(made, folder, x, _note)
     _note(f"\nWrote {', '.join(file.name for file in files)} to {folder}")
@@ -172,6 +245,8 @@ def predict(
     rows = frames.read(data)
     options: dict[str, Any] = {"kind": kind, "groups": groups, "interval": interval, "seed": seed}
     answer: Any = made.predict(rows, **options)
+    for note in answer.attrs.get("notes", ()):
+        _note(note)
     taken = {name: f"predicted_{name}" for name in answer.columns if name in rows}
     given = pd.DataFrame({name: rows[name].labels() for name in rows.names})
     table = pd.concat([given, answer.reset_index(drop=True).rename(columns=taken)], axis=1)
@@ -201,14 +276,19 @@ def demo(
 def datasets(
     name: Annotated[str | None, typer.Argument(help="A data set; without it all are listed.")] = None,
     out: Annotated[Path | None, typer.Option(help="A .csv file to write the data to.")] = None,
+    graph: Annotated[
+        Path | None, typer.Option(help="A .csv file to write the graph to, of data that have one.")
+    ] = None,
 ) -> None:
     """List the built-in data, describe one, or write it to a file."""
+    import pandas as pd
+
     from bayou import datasets
 
     if name is None:
         for known in datasets.names():
             about = datasets.describe(known)
-            typer.echo(f"{known:<8} {about.title} ({'simulated twin' if about.simulated else 'real data'})")
+            typer.echo(f"{known:<9}{about.title} ({'simulated twin' if about.simulated else 'real data'})")
         return
     typer.echo(str(datasets.describe(name)))
     frame = datasets.load(name)
@@ -216,6 +296,11 @@ def datasets(
         typer.echo(f"\nThe first 8 of {len(frame):,} rows:\n{frame.head(8).to_string(index=False)}")
     else:
         _note(f"Wrote {len(frame):,} rows to {write_csv(frame, out, None)}")
+    if graph is not None:
+        borders = datasets.graph(name)
+        pairs = borders.names[borders.edges]
+        edges = pd.DataFrame({"from": pairs[:, 0], "to": pairs[:, 1]})
+        _note(f"Wrote {len(edges):,} edges to {write_csv(edges, graph, None)}")
 
 
 @app.command()

@@ -103,7 +103,7 @@ def pooling(model: Model, engine: str | Engine = "auto", *, seed: int | None = N
     Raises
     ------
     Unsupported
-        For a model with no grouping factor, several of them, or one made of several columns.
+        For a model with no grouping factor, several of them, one made of several columns, or structured effects.
 
     References
     ----------
@@ -120,6 +120,12 @@ def pooling(model: Model, engine: str | Engine = "auto", *, seed: int | None = N
     """
     if not isinstance(model, Model):
         raise DataError(f"pooling takes a Model, not {type(model).__name__}: pooling(bayou.Model(formula, data)).")
+    if model.design.structured:
+        shown = ", ".join(term.text for term in model.design.structured)
+        raise Unsupported(
+            f"pooling compares what groups share, and this model has structured effects too: {shown}. Fit the models "
+            "that you want to compare one by one, and put them side by side with bayou.compare."
+        )
     bars = model.design.formula.bars
     factors = {bar.factors for bar in bars}
     if len(factors) != 1 or len(next(iter(factors))) != 1:
@@ -197,7 +203,9 @@ def compare(
 
         After samplers, best first: ``elpd``, the expected log predictive density, and its standard error, ``p``
         (effective parameters), the ``difference`` from the best and the standard error of that difference, and
-        ``k_bad``, the number of rows whose Pareto k is above .7 (their part of elpd is not to be trusted).
+        ``k_bad``, the number of rows whose Pareto k is above .7 (their part of elpd is not to be trusted). After
+        approximations also ``log_marginal``, the log marginal likelihood: differences of it are log Bayes factors, of
+        models with the same scaling of their structured effects.
 
     Raises
     ------
@@ -290,4 +298,8 @@ def _by_elpd(fits: Sequence[Fit], labels: Sequence[str]) -> pd.DataFrame:
         }
         for i in order
     ]
-    return pd.DataFrame(rows, index=[labels[i] for i in order])
+    table = pd.DataFrame(rows, index=[labels[i] for i in order])
+    evidence = [None if f.result.approximation is None else f.result.approximation.log_marginal for f in fits]
+    if None not in evidence:
+        table["log_marginal"] = [evidence[i] for i in order]
+    return table

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bayou.errors import BayouError, FileError, Unsupported
 from bayou.formula.words import did_you_mean
+from bayou.predict.structured import is_curve
 
 if TYPE_CHECKING:
     from bayou.fitting import Fit
@@ -18,6 +20,7 @@ __all__ = ["DEMOS", "Demo", "folder_for", "run", "save_pictures"]
 
 Say = Callable[[str], None]
 SAMPLERS = ("gibbs", "metropolis", "auto")
+SHOWN = 12  # values of a structured effect in a table
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Demo:
         Whether the same model is estimated by every method without sampling too, side by side.
     factors
         Of which the terms are tested and the marginal means printed.
+    graphs
+        Names in the formula and the data sets whose graphs they stand for.
     """
 
     name: str
@@ -57,6 +62,7 @@ class Demo:
     walk: bool = False
     methods: bool = False
     factors: tuple[str, ...] = ()
+    graphs: tuple[tuple[str, str], ...] = ()
 
 
 DEMOS = {
@@ -107,6 +113,23 @@ DEMOS = {
             None,
             factors=("management", "mix"),
         ),
+        Demo(
+            "rain",
+            "The chance of rain on each day of the year: a cyclic random walk of second order, by INLA.",
+            "proportion(rain, years) ~ rw2(day, cyclic=True)",
+            "binomial",
+            "inla",
+            None,
+        ),
+        Demo(
+            "counties",
+            "The risk of a disease over a map: neighbouring counties are alike, by INLA.",
+            "cases ~ outdoor + bym2(county, graph=W) + offset(log(expected))",
+            "poisson",
+            "inla",
+            None,
+            graphs=(("W", "counties"),),
+        ),
     )
 }
 
@@ -152,6 +175,8 @@ def run(name: str, data: Any, folder: Path, seed: int, draws: int | None, say: S
         say(f"{made.anova()}\n")
         for factor in demo.factors:
             say(f"{made.marginal_means(factor).to_string(float_format='{:.3g}'.format)}\n")
+    for name in made.result.structured:
+        say(f"{_shortened(made, name)}\n")
     if demo.methods:
         say(_by_every_method(model))
     pictures = save_pictures(made, target, demo.x, say)
@@ -166,13 +191,30 @@ def run(name: str, data: Any, folder: Path, seed: int, draws: int | None, say: S
 
 
 def _model(demo: Demo, data: Any) -> Model:
+    from bayou import datasets
     from bayou.model import Model
     from bayou.priors import Priors
 
-    model = Model(demo.formula, data, demo.family)
+    structures = {name: datasets.graph(of) for name, of in demo.graphs} or None
+    model = Model(demo.formula, data, demo.family, structures=structures)
     if not demo.unit_information:
         return model
     return Model(demo.formula, data, demo.family, Priors.unit_information(model))
+
+
+def _shortened(made: Fit, name: str) -> str:
+    """Write some of the values of a structured effect: along a curve, or the lowest and the highest areas."""
+    from bayou.plot.style import spread_out
+
+    frame, term = made.structured(name), made.result.structured[name]
+    if is_curve(term):
+        some, which = spread_out(len(frame), SHOWN), "evenly spaced"
+    else:
+        order = frame["mean"].to_numpy().argsort(kind="stable")
+        some, which = [int(k) for k in (*order[: SHOWN // 2], *order[-(SHOWN // 2) :])], "the lowest and the highest"
+    rows = sorted(set(some)) if is_curve(term) else list(dict.fromkeys(some))
+    said = f"{term.text}: {len(rows)} of {len(frame)} values, {which}" if len(rows) < len(frame) else term.text
+    return f"{said}\n{frame.iloc[rows].to_string(float_format='{:.3g}'.format)}"
 
 
 def _side_by_side(fits: dict[str, Fit]) -> str:
@@ -255,11 +297,21 @@ def save_pictures(made: Fit, folder: Path, x: str | None, say: Say) -> list[Path
     """
     plot = made.plot
     makers: dict[str, Callable[[], Any]] = {}
-    if made.result.estimates is None:
-        makers = {"trace": plot.trace, "autocorrelation": plot.autocorrelation}
+    result = made.result
+    if result.approximation is not None:
+        makers = {"marginals": plot.marginals}
+    if result.chained:
+        makers |= {"trace": plot.trace, "autocorrelation": plot.autocorrelation}
     makers |= {"coefficients": plot.coefficients, "predictive_check": plot.predictive_check}
     if made.model.design.groupings:
         makers["groups"] = plot.groups
+    for name, term in result.structured.items():
+        file = "".join(c if c.isalnum() or c in "._-" else "_" for c in name)
+        if is_curve(term):
+            makers[f"smooth_{file}"] = partial(plot.smooth, name)
+            makers[f"smooth_{file}_response"] = partial(plot.smooth, name, scale="response")
+        elif term.graph is not None:
+            makers[f"areas_{file}"] = partial(plot.areas, name)
     if x is not None:
         makers["exploration"] = lambda: plot.exploration(x)
         makers["bands"] = lambda: plot.bands(x)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bayou.engines.auto import Auto as Auto
     from bayou.engines.base import Engine as Engine
     from bayou.engines.gibbs import Gibbs as Gibbs
+    from bayou.engines.inla import INLA as INLA
     from bayou.engines.laplace import Laplace as Laplace
     from bayou.engines.metropolis import Metropolis as Metropolis
     from bayou.engines.ml import ML as ML
@@ -28,11 +29,12 @@ NAMES = {
     "laplace": "Laplace",
     "quadrature": "Quadrature",
     "pql": "PQL",
+    "inla": "INLA",
     "auto": "Auto",
 }
 CLASSES = {**{name: module for module, name in NAMES.items()}, "Engine": "base"}
 
-__all__ = ["ML", "PQL", "REML", "Auto", "Engine", "Gibbs", "Laplace", "Metropolis", "Quadrature", "get"]
+__all__ = ["INLA", "ML", "PQL", "REML", "Auto", "Engine", "Gibbs", "Laplace", "Metropolis", "Quadrature", "get"]
 
 
 def __getattr__(name: str) -> Any:
@@ -47,7 +49,7 @@ def get(engine: str | Engine, **settings: Any) -> Engine:
     Parameters
     ----------
     engine
-        "gibbs", "metropolis", "ml", "reml", "laplace", "quadrature", "pql",
+        "gibbs", "metropolis", "ml", "reml", "laplace", "quadrature", "pql", "inla",
         "auto", or an engine object.
     **settings
         Fields of the engine's class, such as ``draws=500``; they replace those of an engine object.

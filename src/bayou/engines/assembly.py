@@ -14,6 +14,7 @@ from bayou.engines.record import Record
 from bayou.posterior.posterior import file_name
 
 BLOCK_DRAWS, BLOCK_BYTES = 4096, 32 * 2**20  # of draws that are named at a time
+EFFECTS = ("b_", "f_")  # variables that are coefficients of groups or structured effects
 MEMORY_BYTES = 128 * 2**20  # of draws that a stored run returns in memory; more stay on the disk
 
 
@@ -127,15 +128,15 @@ def _add_effects(plan: Plan, records: Sequence[Record], mask: Mask, out: dict[st
         taken = mask[index]
         kept = place[index[taken]]
         named = plan.finish([Draws(fake.beta, rows[taken], fake.L, fake.dispersion)])
-        pieces = {k: v for k, v in named.items() if k.startswith("b_")}
+        pieces = {k: v for k, v in named.items() if k.startswith(EFFECTS)}
         moments = {"mean": record.mean, "sd_within": np.sqrt(record.squares / max(record.count - 1, 1))}
         for kind, values in moments.items():
             named = plan.finish([Draws(fake.beta, values[None], fake.L, fake.dispersion)])
-            pieces |= {f"{kind}_{k}": v[:, 0] for k, v in named.items() if k.startswith("b_")}
+            pieces |= {f"{kind}_{k}": v[:, 0] for k, v in named.items() if k.startswith(EFFECTS)}
         for key, value in pieces.items():
             found.setdefault(key, []).append(value)
     lost = any(record.count == 0 for record in records)
     for key, every in found.items():
-        if key.startswith("b_") or not lost:
+        if key.startswith(EFFECTS) or not lost:
             out[key] = np.concatenate(every)
     return kept.tolist()

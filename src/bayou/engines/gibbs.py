@@ -15,6 +15,7 @@ from bayou.engines.centring import centring
 from bayou.engines.chains import ChainEngine
 from bayou.engines.contract import contract
 from bayou.engines.draws import Chain, Draws, Plan, restore_into, snapshot_of
+from bayou.engines.field.sampling import field_plan
 from bayou.engines.lmm import collapsed, scan
 from bayou.engines.lmm.state import CARRIED, State, Target, new_state
 from bayou.engines.starts import starting_factors, starting_scale
@@ -57,6 +58,7 @@ class Gibbs(ChainEngine):
         coefficients, conjugate and whitened in turn.
         "marginal": as "blocked" without the whitened move (beta with b integrated out).
         "centered", "uncentered": the two textbook samplers, one full conditional at a time.
+        Models with structured effects are always collapsed, whatever their number of hyperparameters.
 
     Raises
     ------
@@ -96,6 +98,8 @@ class Gibbs(ChainEngine):
                 "Gibbs needs a Gaussian response with identity link; this model has family "
                 f"{model.family.name} with link {model.family.link.name}. Use engine='metropolis'."
             )
+        if model.design.structured:
+            return
         sizes = sorted(g.Z.shape[1] * len(g.levels) for g in model.design.groupings)
         border = sum(sizes[:-1]) + model.design.X.shape[1]
         if border > DENSE_LIMIT:
@@ -108,6 +112,8 @@ class Gibbs(ChainEngine):
     def prepare(self, model: Model) -> Plan:
         """Sum the rows, choose the method, and find the mode of theta if it is collapsed."""
         self.check(model)
+        if model.design.structured:
+            return field_plan(model)
         sums = sufficient(model)
         target = gaussian_target(model, sums)
         sigmas = 0 if target.sigma_known else len(target.cells.rows)

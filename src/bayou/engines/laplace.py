@@ -9,6 +9,7 @@ import numpy as np
 
 from bayou.conditional.choice import likelihood_of
 from bayou.engines.base import Engine
+from bayou.engines.marginal.field_result import fitted_field
 from bayou.engines.marginal.generic import maximised
 from bayou.errors import Unsupported
 
@@ -70,5 +71,8 @@ class Laplace(Engine):
                 "Laplace(reml=True) integrates over the fixed effects, which takes priors that are Normal or flat; "
                 "this model has others. Use Laplace(), which maximises over them."
             )
+        method = "Laplace (REML)" if self.reml else "Laplace"
+        if model.design.structured:
+            return fitted_field(model, self, self.reml, rng, method=method)
         likelihood = likelihood_of(model, self.reml, priors)
-        return maximised(model, self, likelihood, rng, method="Laplace (REML)" if self.reml else "Laplace")
+        return maximised(model, self, likelihood, rng, method=method)

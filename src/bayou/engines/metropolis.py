@@ -13,6 +13,7 @@ from bayou.engines.centring import centring
 from bayou.engines.chains import ChainEngine
 from bayou.engines.contract import contract
 from bayou.engines.draws import Draws, Plan, restore_into, snapshot_of
+from bayou.engines.field.sampling import field_plan
 from bayou.engines.glmm import scan
 from bayou.engines.glmm.carrier import Fitting, new_carrier
 from bayou.engines.glmm.nested import lineages
@@ -57,6 +58,15 @@ class Metropolis(ChainEngine):
     Sds of nested factors are drawn with all but the sums of their coefficients integrated out. The
     dispersion has its own step.
 
+    Models with structured effects (`rw1(t)`, `icar(area, graph=W)`, …) have a sampler of their own, whatever the
+    settings of the proposal: hyperparameters with the coefficients carried along by their joint Gaussian
+    approximation, coefficients by elliptical slices around it (`bayou.engines.field`).
+
+    Raises
+    ------
+    Unsupported
+        By `run`, for structured effects with one dispersion per level (``sigma_by``).
+
     References
     ----------
     Hoff, A First Course in Bayesian Statistical Methods (2009), sec. 11.4. Gamerman, Statistics and
@@ -87,6 +97,8 @@ class Metropolis(ChainEngine):
 
     def prepare(self, model: Model) -> Plan:
         """Lay the rows out by factor."""
+        if model.design.structured:
+            return field_plan(model)
         order, target = glmm_target(model, self.proposal == "laplace" or self.scale == "adapted")
         q = len_b(target.rows)
         B, m = target.blocks.A.shape

@@ -89,6 +89,11 @@ class PQL(Engine):
 
     def run(self, model: Model, rng: np.random.Generator) -> Posterior:
         """Fit the model."""
+        if model.design.structured:
+            raise Unsupported(
+                f"PQL takes grouping factors; this model has the structured effect "
+                f"{model.design.structured[0].name!r}. Use engine='laplace', 'inla' or 'metropolis'."
+            )
         if len(model.design.sigma_levels) > 1:
             raise Unsupported("PQL takes one dispersion for all rows. Leave sigma_by out, or use engine='laplace'.")
         if model.priors_given and len(model.working.codes):

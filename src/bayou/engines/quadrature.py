@@ -80,6 +80,12 @@ class Quadrature(Engine):
     def check(self, model: Model) -> tuple[int, int]:
         """Return the dimension and the nodes in each; raise `Unsupported` for a model that this engine cannot take."""
         groupings = model.design.groupings
+        if model.design.structured:
+            raise Unsupported(
+                "Quadrature takes one grouping factor; this model has the structured effect "
+                f"{model.design.structured[0].name!r}, whose coefficients depend on each other. Use engine='laplace' "
+                "for an approximation at the mode, 'inla', or 'metropolis'."
+            )
         if len(groupings) != 1:
             names = " and ".join(g.name for g in groupings)
             have = f"this model has {len(groupings)}, {names}" if groupings else "this model has none"

@@ -9,10 +9,12 @@ import numpy as np
 
 from bayou._types import Array
 from bayou.effects.iid import INVERSE_WISHART, STANDARD_DEVIATIONS, BlockTable
+from bayou.priors import Uniform
 from bayou.priors.codes import OF_PRECISION, OF_VARIANCE, UNIFORM
 from bayou.priors.table import prior_log_density
 
 if TYPE_CHECKING:
+    from bayou.conditional.field import Field
     from bayou.model import Model
 
 
@@ -62,6 +64,35 @@ def starting_scale(model: Model, spread: float) -> Array:
     value = spread * response_scale(model)
     value = inside(value, int(model.bound.dispersion_code), np.asarray(model.bound.dispersion_parameters))
     return np.full(levels, value)
+
+
+def starting_theta(of: Field) -> Array:
+    """Return where a search over the parameters of a `Field` begins: its own start, moved into the priors' support."""
+    psi = np.array(of.initial, dtype=np.float64)
+    bound = of.model.bound
+    blocks = iter(bound.blocks)
+
+    def moved(t: float, code: int, parameters: Array) -> float:
+        return float(np.log(inside(float(np.exp(t)), code, parameters)))
+
+    for part in of.parts:
+        at = of.explicit + part.hyper.start
+        if part.grouping >= 0:
+            block = next(blocks)
+            for k in range(len(block.columns) if block.kind == "sds" else 0):
+                psi[at + k] = moved(psi[at + k], int(block.sd_codes[k]), block.sd_parameters[k])
+            continue
+        for k, (prior, h) in enumerate(zip(bound.structured[part.term], part.effect.hyperparameters, strict=True)):
+            if h.role == "sd":
+                psi[at + k] = moved(psi[at + k], prior.code, np.array(prior.parameters))
+            elif isinstance(prior, Uniform):
+                low, high = prior.parameters[:2]
+                if not low < h.value(float(psi[at + k])) < high:
+                    psi[at + k] = h.internal(0.5 * (low + high))
+    power = 1.0 if of.model.family.dispersion == "sigma" else -0.5
+    for k in range(of.size - of.levels, of.size):
+        psi[k] = moved(power * psi[k], bound.dispersion_code, np.array(bound.dispersion_parameters)) / power
+    return psi
 
 
 def starting_effects(model: Model, rng: np.random.Generator) -> Iterator[Array]:

@@ -13,6 +13,7 @@ import numpy as np
 from bayou._types import Array
 from bayou.diagnose import Diagnostics, Verdict, examine, judge
 from bayou.errors import Unsupported
+from bayou.fitting.approximated import Approximated
 from bayou.fitting.inferred import Inferred
 from bayou.fitting.tested import Tested
 from bayou.model import Model
@@ -55,7 +56,7 @@ def with_degrees(result: Posterior) -> Posterior:
     return result
 
 
-class Fit(Inferred, Tested):
+class Fit(Approximated, Inferred, Tested):
     """A model with its posterior; everything beyond the draws is computed at first use and kept.
 
     Attributes
@@ -86,14 +87,15 @@ class Fit(Inferred, Tested):
         interval
             Probability between ``lower`` and ``upper``, equal tails.
         groups
-            Add the coefficients of every group.
+            Add the coefficients of every group, and the values of structured effects.
 
         Returns
         -------
         pandas.DataFrame
             mean, sd, lower, median, upper, r_hat, ess_bulk, ess_tail; rows ``beta[Intercept]`` first. After an
             engine that maximises a likelihood, mean and median are the estimate, sd its standard error, the interval
-            Wald's (on the log scale for sds, the atanh scale for correlations), and the last three are NaN.
+            Wald's (on the log scale for sds, the atanh scale for correlations), and the last three are NaN. After an
+            approximation they are of its densities, and the last three are NaN too.
         """
         key = (probability(interval), bool(groups))
         if key not in self._summaries:
@@ -116,7 +118,10 @@ class Fit(Inferred, Tested):
 
     @property
     def variance_components(self) -> pd.DataFrame:
-        """Group sds, correlations and the dispersion; after a likelihood engine also as estimate and se."""
+        """Group sds, correlations, hyperparameters of structured effects, and the dispersion.
+
+        After a likelihood engine also as estimate and se.
+        """
         frame = self.summary()
         frame = frame[[not str(name).startswith("beta[") for name in frame.index]]
         return frame if self.result.estimates is None else frame.assign(estimate=frame["mean"], se=frame["sd"])
@@ -172,7 +177,9 @@ class Fit(Inferred, Tested):
         return self._array(evaluate(self.result, expression), expression)
 
     def icc(self) -> pd.DataFrame:
-        """Share of each factor in the variance that the fixed effects leave (link scale).
+        """Share of each factor and structured effect in the variance that the fixed effects leave (link scale).
+
+        A curve without ``by`` counts with the fixed effects.
 
         References
         ----------
@@ -186,7 +193,7 @@ class Fit(Inferred, Tested):
         return described(factors, draws)
 
     def r2(self) -> pd.DataFrame:
-        """Share of the variance explained (link scale): by fixed effects alone, and with the groups."""
+        """Share of the variance explained (link scale): by fixed effects and curves alone, and with the groups."""
         shares = self._shares
         total = np.sum(list(shares.values()), axis=0)
         both = np.array([shares["fixed"] / total, 1.0 - shares["residual"] / total])
@@ -248,19 +255,15 @@ class Fit(Inferred, Tested):
         found = self.result.estimates
         if found is not None:
             return found
+        if self.result.approximation is not None:
+            raise Unsupported(
+                f"{what} belongs to engines that maximise the likelihood; this fit integrates over all parameters. "
+                "Compare fits with fit.log_marginal, fit.dic, fit.waic or fit.loo()."
+            )
         engine = self.result.info.get("engine", self.result.engine)
         raise Unsupported(
             f"{what} belongs to engines that maximise or integrate the likelihood; this fit "
             f"was sampled by {engine}. Compare fits with fit.loo()."
-        )
-
-    @property
-    def log_marginal(self) -> float:
-        """Log marginal likelihood, of engines that have it: the parameters are integrated out too."""
-        found = self._estimates("The log marginal likelihood")
-        raise Unsupported(
-            f"The log marginal likelihood integrates over all parameters, and {found.method} maximises over them. "
-            "Compare fits by fit.log_likelihood, fit.aic or fit.bic."
         )
 
     @property

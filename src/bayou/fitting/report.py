@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayou.fitting.structures import structure_lines
+from bayou.posterior.names import hyperparameter_names
+
 if TYPE_CHECKING:
     from bayou.fitting.fitting import Fit
     from bayou.model import Model
-    from bayou.posterior import Estimates
+    from bayou.posterior import Approximation, Estimates
 
 __all__ = ["describe_fit", "describe_model", "fit_html", "model_html"]
 
@@ -50,6 +53,8 @@ def model_facts(model: Model, priors: bool = True) -> list[tuple[str, list[str]]
         ("Family", [f"{family}, {model.family.link.name} link"]),
         ("Data", ["; ".join(data)]),
     ]
+    if design.structured:
+        facts.append(("Effects", structure_lines(model)))
     if model.bound.lines and priors:
         facts.append(("Priors", list(model.bound.lines)))
     notes = [*design.notes, *(model.bound.notes if priors else ())]
@@ -62,20 +67,24 @@ def fit_facts(fit: Fit) -> list[tuple[str, list[str]]]:
     facts = [fact for fact in model_facts(fit.model) if fact[0] != "Notes"]
     if result.estimates is not None:
         return _estimates_facts(fit, facts, result.estimates)
+    found = result.approximation
+    evidence = [] if found is None or np.isnan(found.log_marginal) else [_evidence(found)]
+    if found is not None and not result.chained:
+        drawn = f"{result.chains * result.size:,} joint draws, {_seconds(fit)}"
+        return [*facts, ("Engine", [result.engine, f"{found.method}; {drawn}"]), *evidence]
     method = result.info.get("method")
     engine = result.engine + (f", {method}" if method else "")
     draws = f"{_counted(result.chains, 'chain')} of {_counted(result.size, 'draw')}"
     warmup = result.info.get("warmup")
     if warmup:
         draws += f" after {warmup:,} of warm-up"
-    return [*facts, ("Engine", [engine, f"{draws}, {fit.seconds:.2f} s"])]
+    return [*facts, ("Engine", [engine, f"{draws}, {fit.seconds:.2f} s"]), *evidence]
 
 
 def _estimates_facts(fit: Fit, facts: list[tuple[str, list[str]]], found: Estimates) -> list[tuple[str, list[str]]]:
     if not found.priors_used:
         facts = [*(fact for fact in facts if fact[0] != "Priors"), ("Priors", ["none were used"])]
-    seconds = fit.seconds
-    took = f"{seconds:.2f} s" if not seconds < 0.1 else f"{1000 * seconds:.2g} ms"
+    took = _seconds(fit)
     counted = _counted(found.parameters, "parameter")
     if np.isnan(found.log_likelihood):
         fitted = [f"{found.method}: it has no likelihood of the data, so no AIC or BIC; {counted}"]
@@ -88,17 +97,32 @@ def _estimates_facts(fit: Fit, facts: list[tuple[str, list[str]]], found: Estima
     return [*facts, ("Engine", [f"{fit.result.engine}, {took}"]), ("Method", fitted)]
 
 
+def _seconds(fit: Fit) -> str:
+    seconds = fit.seconds
+    return f"{seconds:.2f} s" if not seconds < 0.1 else f"{1000 * seconds:.2g} ms"
+
+
+def _evidence(found: Approximation) -> tuple[str, list[str]]:
+    error = found.log_marginal_error
+    margin = f" ± {error:.2g}" if np.isfinite(error) and error > 0.0 else ""
+    return "Evidence", [f"log marginal likelihood {found.log_marginal:.2f}{margin}"]
+
+
 def blocks_of(fit: Fit) -> list[Block]:
-    """Return the two blocks of estimates, those of the group level first."""
+    """Return the blocks of estimates: group level, structured effects, population level."""
     frame, found = fit.summary(), fit.result.estimates
     columns = COLUMNS if found is None else ESTIMATED
+    if found is None and not fit.result.chained:
+        columns = {key: words for key, words in COLUMNS.items() if not key.startswith(("r_hat", "ess"))}
     numbers, sds = frame[list(columns)].to_numpy(dtype=float), frame["sd"].to_numpy(dtype=float)
     rows = [
         (str(name), [_cell(column, value, sd) for column, value in zip(columns, values, strict=True)])
         for name, values, sd in zip(frame.index, numbers.tolist(), sds.tolist(), strict=True)
     ]
-    groups = [row for row in rows if row[0].startswith(("sd_", "cor_"))]
-    population = [row for row in rows if row not in groups]
+    own = {key for name in fit.result.structured for key in hyperparameter_names(name, fit.result.draws)}
+    structured = [row for row in rows if row[0] in own]
+    groups = [row for row in rows if row[0].startswith(("sd_", "cor_")) and row not in structured]
+    population = [row for row in rows if row not in groups and row not in structured]
     headings = list(columns.values())
     tested = headings
     if found is not None:
@@ -106,7 +130,11 @@ def blocks_of(fit: Fit) -> list[Block]:
         tested = headings + names
         nothing = [[""] * len(names)] * (len(population) - len(tests))
         population = [(name, row + more) for (name, row), more in zip(population, tests + nothing, strict=True)]
-    blocks = [Block("Group level", headings, groups), Block("Population level", tested, population)]
+    blocks = [
+        Block("Group level", headings, groups),
+        Block("Structured effects", headings, structured),
+        Block("Population level", tested, population),
+    ]
     return [block for block in blocks if block.rows]
 
 

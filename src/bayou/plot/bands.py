@@ -19,6 +19,7 @@ from bayou.plot.style import BLACK, BLUE, GRAY, NORMAL, Picture, canvas, finish,
 from bayou.posterior import Posterior
 from bayou.predict import predict
 from bayou.predict.prediction import Groups, Kind
+from bayou.predict.structured import acts_as_group
 
 __all__ = ["draw_bands"]
 
@@ -95,13 +96,14 @@ def _panels(posterior: Posterior) -> list[Panel]:
     design = posterior.model.design
     inverse = INVERSES.get(posterior.model.family.link.name, "mean({})")
     response = "Y | x"
-    if not design.groupings:
+    names_of_groups = [grouping.name for grouping in design.groupings]
+    names_of_groups += [term.name for term in design.structured if acts_as_group(term)]
+    if not names_of_groups:
         return [
             Panel(inverse.format(BETA), "the mean", "mean", "population"),
             Panel(response, "a new outcome", "outcome", "population"),
         ]
-    names = " and ".join(grouping.name for grouping in design.groupings[:2])
-    names = names if len(design.groupings) <= 2 else "group"
+    names = " and ".join(names_of_groups) if len(names_of_groups) <= 2 else "group"
     return [
         Panel(inverse.format(THETA), f"population: the typical {names}", "mean", "population"),
         Panel(inverse.format(BETA), f"the mean of a new {names}", "mean", "new"),

@@ -45,6 +45,12 @@ def _require_chains(picture: str, posteriors: Sequence[Posterior]) -> None:
                 f"fit.plot.{picture}() is of Markov chains, and {posterior.estimates.method} has none: its draws are "
                 "independent. Look at fit.verdict for its convergence and at fit.plot.coefficients() for its estimates."
             )
+        if not posterior.chained:
+            engine = posterior.engine.partition("(")[0]
+            raise Unsupported(
+                f"fit.plot.{picture}() is of Markov chains, and {engine} has none: its draws are independent. Look at "
+                "fit.verdict for its check of itself and at fit.plot.marginals() for its densities."
+            )
 
 
 def draw_trace(

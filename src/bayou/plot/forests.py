@@ -32,6 +32,7 @@ from bayou.plot.style import (
     tidy,
 )
 from bayou.posterior import Posterior
+from bayou.posterior.names import hyperparameter_names
 
 __all__ = ["draw_caterpillar", "draw_coefficients", "percent"]
 
@@ -106,8 +107,12 @@ def _quantiles(posterior: Posterior, names: Sequence[str], interval: float) -> A
     cuts = _cuts(interval)
     found = posterior.estimates
     if found is None:
-        draws = np.array([posterior.values(posterior.rows[name]) for name in names])
-        return np.asarray(np.quantile(draws.reshape(len(draws), -1), cuts, axis=1).T)
+        known = {} if posterior.approximation is None else posterior.approximation.marginals
+        rows = [
+            known[name].quantile(cuts) if name in known else np.quantile(posterior.values(posterior.rows[name]), cuts)
+            for name in names
+        ]
+        return np.array(rows)
     (lower, upper), (first, third) = found.interval(interval), found.interval(0.5)
     every = np.column_stack([lower, first, found.estimate, third, upper])
     every = np.where(np.isnan(every), found.estimate[:, None], every)
@@ -118,6 +123,7 @@ def _kinds(posterior: Posterior) -> list[tuple[str, list[str], list[str]]]:
     """Return title, labels and names of the summary rows of fixed effects and of sds."""
     kinds: dict[str, tuple[list[str], list[str]]] = {}
     printed = {f"sd_{posterior.names[g.name]}": g for g in posterior.model.design.groupings}
+    effects = {key: term for term in posterior.structured for key in hyperparameter_names(term, posterior.draws)}
     for name, place in posterior.rows.items():
         key, index = place
         if key == "beta":
@@ -125,6 +131,9 @@ def _kinds(posterior: Posterior) -> list[tuple[str, list[str], list[str]]]:
         elif key in printed:
             grouping = printed[key]
             title, label = SDS, f"{grouping.name}: {grouping.coefficients[index[0]]}"
+        elif key in effects:
+            role, label = key.partition("_")[0], posterior.structured[effects[key]].text or effects[key]
+            title, label = (SDS, label) if role == "sd" else ("Correlation and mixing", f"{label}: {role}")
         elif key == posterior.dispersion:
             title, label = (SDS, name.replace("sigma", "residual", 1)) if key == "sigma" else ("Dispersion", name)
         else:
@@ -236,6 +245,9 @@ def _effect_quantiles(posterior: Posterior, factor: str, interval: float) -> Arr
     if posterior.estimates is not None and posterior.estimates.effects is not None:
         mode, error = posterior.estimates.group_effects(factor)
         return np.asarray(mode + ndtri(cuts)[:, None, None] * error)
+    found = None if posterior.approximation is None else posterior.approximation.effect(f"b_{posterior.names[factor]}")
+    if found is not None:
+        return np.array([found.quantile(cut) for cut in cuts])
     draws = posterior.effects(factor)
     return np.asarray(np.quantile(draws.reshape(-1, *draws.shape[2:]), cuts, axis=0))
 

@@ -15,6 +15,7 @@ from bayou.design.response import response_columns
 from bayou.errors import DataError
 from bayou.formula.tree import names_of
 from bayou.formula.words import did_you_mean, label_text, listing
+from bayou.predict.structured import CURVES
 
 __all__ = ["Covariates", "covariates", "evaluator"]
 
@@ -39,6 +40,8 @@ class Covariates:
         Columns that name groups.
     others
         What else is needed to predict outcomes: trials, weights, standard errors, sigma_by.
+    times
+        Numbers that are coordinates of structured effects: a typical one is one that was measured.
     """
 
     design: Design
@@ -47,6 +50,7 @@ class Covariates:
     categories: dict[str, Any]
     factors: tuple[str, ...]
     others: tuple[str, ...]
+    times: tuple[str, ...] = ()
 
     def known(self, x: str) -> str:
         """Return x if it is a covariate.
@@ -90,6 +94,8 @@ class Covariates:
         if x in self.categories:
             return self.levels(x)
         values = self.values(x) if rows is None else self.values(x)[rows]
+        if x in self.times:
+            return np.unique(values)
         return np.linspace(values.min(), values.max(), POINTS)
 
     def template(self, rows: Any = None) -> dict[str, Any]:
@@ -100,6 +106,9 @@ class Covariates:
         """
         here = np.arange(self.frame.n) if rows is None else np.asarray(rows)
         row: dict[str, Any] = {name: float(self.values(name)[here].mean()) for name in self.numbers}
+        for name in self.times:
+            values = self.values(name)[here]
+            row[name] = float(values[np.abs(values - values.mean()).argmin()])
         for name, reference in self.categories.items():
             factor = self.frame[name].factor()
             row[name] = reference if rows is None else factor.levels[np.bincount(factor.codes[here]).argmax()]
@@ -178,6 +187,14 @@ def covariates(design: Design) -> Covariates:
     for name in numbers:
         if name not in categories and frame[name].kind == "category":
             categories[name] = frame[name].factor().levels[0]
+    times: list[str] = []
+    for term in design.structured:
+        factors += [] if term.by is None else term.by.split(":")
+        if term.kind in CURVES and frame[term.column].kind == "number":
+            numbers.append(term.column)
+            times += [] if term.kind == "s" else [term.column]
+        else:
+            factors.append(term.column)
     others = list(response_columns(design.formula.response, rows)[1])
     others += [] if design.weights_column is None else [design.weights_column]
     found = Covariates(design, frame, (), {}, tuple(dict.fromkeys(factors)), ())
@@ -189,4 +206,5 @@ def covariates(design: Design) -> Covariates:
         {name: level for name, level in categories.items() if name not in factors},
         found.factors,
         tuple(dict.fromkeys(others)),
+        tuple(dict.fromkeys(times)),
     )

@@ -75,7 +75,7 @@ def draw_groups(
     chosen = None if levels is None else _positions(design, place, list(levels))
     along = known.varying(place) if x is None else known.known(x)
     if along is None or (x is not None and along in known.categories):
-        sample = thinned(posterior, draws) if posterior.estimates is None else posterior
+        sample = thinned(posterior, draws) if posterior.chained else posterior
         return draw_caterpillar(sample, place, chosen, interval, positive("limit", limit), size, save)
     counts = np.bincount(grouping.codes, minlength=len(grouping.levels))
     shown, sentence = _shown(chosen, counts, positive("limit", limit), grouping.name)

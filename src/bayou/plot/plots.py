@@ -13,6 +13,7 @@ from bayou.plot.exploration import explore
 from bayou.plot.forests import draw_coefficients
 from bayou.plot.lines import draw_groups
 from bayou.plot.profiles import draw_profile
+from bayou.plot.structured import StructuredPlots
 from bayou.plot.style import Picture
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ __all__ = ["Plots"]
 Path: TypeAlias = str | os.PathLike[str]
 
 
-class Plots:
+class Plots(StructuredPlots):
     """The pictures of a fit, as methods.
 
     Each returns a `Picture`, a `matplotlib.figure.Figure` that pyplot does not know: it is shown by a
@@ -36,13 +37,10 @@ class Plots:
         What `bayou.fit` returned.
     """
 
-    def __init__(self, fit: Fit) -> None:
-        self._fit = fit
-
     def __repr__(self) -> str:
         return (
             "Pictures of a fit: trace(), autocorrelation(), coefficients(), groups(), bands(x), "
-            "predictive_check(), profile(), exploration(x)"
+            "predictive_check(), profile(), smooth(), areas(), marginals(), exploration(x)"
         )
 
     def trace(

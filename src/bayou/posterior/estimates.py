@@ -13,7 +13,7 @@ from bayou.errors import BayouError, Unsupported
 
 __all__ = ["Errors", "Estimates", "pack_estimates", "unpack_estimates"]
 
-SCALES = ("identity", "log", "atanh")
+SCALES = ("identity", "log", "atanh", "logit")
 WORDS = (
     "method",
     "rows",
@@ -58,7 +58,8 @@ def errors_of(beta_covariance: Array, theta_covariance: Array, estimate: Array, 
         root = np.sqrt(np.diag(theta_covariance))
         own = [np.sqrt(np.diag(beta_covariance))]
     x = estimate[P:]
-    slope = np.where(np.array(scale[P:]) == "atanh", 1.0 - np.square(x), x)
+    own_scale = np.array(scale[P:])
+    slope = np.where(own_scale == "atanh", 1.0 - np.square(x), np.where(own_scale == "logit", x * (1.0 - x), x))
     return Errors(np.concatenate([*own, root * slope]), beta_covariance, theta_covariance)
 
 
@@ -76,8 +77,8 @@ class Estimates:
     estimate
         Shape (rows,).
     scale
-        On which scale each row is about normal: ``"identity"``, ``"log"`` (sds and dispersions) or ``"atanh"``
-        (correlations).
+        On which scale each row is about normal: ``"identity"``, ``"log"`` (sds and dispersions), ``"atanh"``
+        (correlations) or ``"logit"`` (what lies between 0 and 1).
     theta
         The rows after beta on their ``scale``.
     errors
@@ -105,7 +106,8 @@ class Estimates:
         first needed; infinite or NaN where the test is normal, None where all are.
     effects
         A function of a factor's name (as in the formula) that returns the modes of its coefficients (J, p), BLUPs in
-        a Gaussian model, and the square roots of their prediction error variances (J, p).
+        a Gaussian model, and the square roots of their prediction error variances (J, p); of the name of a
+        structured effect the same of f, (m,) or (R, m).
 
     Raises
     ------
@@ -223,15 +225,16 @@ class Estimates:
     def interval(self, level: float = 0.95) -> tuple[Array, Array]:
         """Wald intervals: estimate ± quantile x standard error on the scale of each row, then carried back.
 
-        On the log scale the standard error is se / estimate, on the atanh scale se / (1 − estimate²). The quantile
-        is that of t for a fixed effect with finite degrees of freedom, else the normal one.
+        On the log scale the standard error is se / estimate, on the atanh scale se / (1 − estimate²), on the logit
+        scale se / (estimate (1 − estimate)). The quantile is that of t for a fixed effect with finite degrees of
+        freedom, else the normal one.
 
         Returns
         -------
         lower, upper
             Each of shape (rows,), NaN for a row without standard error.
         """
-        from scipy.special import ndtri, stdtrit
+        from scipy.special import expit, logit, ndtri, stdtrit
 
         chance = 0.5 + level / 2.0
         reach = np.full(len(self.rows), ndtri(chance))
@@ -247,7 +250,11 @@ class Estimates:
         k = np.flatnonzero((scale == "atanh") & (np.abs(x) < 1.0))
         centre, step = np.arctanh(x[k]), reach[k] / (1.0 - np.square(x[k]))
         lower[k], upper[k] = np.tanh(centre - step), np.tanh(centre + step)
+        k = np.flatnonzero((scale == "logit") & (x > 0.0) & (x < 1.0))
+        centre, step = logit(x[k]), reach[k] / (x[k] * (1.0 - x[k]))
+        lower[k], upper[k] = expit(centre - step), expit(centre + step)
         border = ((scale == "log") & ~(x > 0.0)) | ((scale == "atanh") & ~(np.abs(x) < 1.0))
+        border |= (scale == "logit") & ~((x > 0.0) & (x < 1.0))
         lower[border] = upper[border] = np.nan
         return lower, upper
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayou.errors import FileError
+from bayou.posterior.columns import decode, encode, plain
+from bayou.posterior.structures import pack_structure, unpack_structure
 
 if TYPE_CHECKING:
     from bayou.design import Design
@@ -29,7 +31,7 @@ def pack(model: Model) -> tuple[dict[str, Any], Arrays]:
     """Return what rebuilds a model: facts for JSON, and the columns used as plain arrays."""
     design = model.design
     arrays: Arrays = {}
-    columns = [_encode(name, v, f"column_{k}", arrays) for k, (name, v) in enumerate(design.data.items())]
+    columns = [encode(name, v, f"column_{k}", arrays) for k, (name, v) in enumerate(design.data.items())]
     weights = design.recipe.weights
     if weights is None and not np.all(design.weights == 1.0):
         arrays["weights"] = design.weights  # given as numbers, not as a column
@@ -44,12 +46,15 @@ def pack(model: Model) -> tuple[dict[str, Any], Arrays]:
         "sigma_by": design.sigma_by,
         "priors": {key: _prior_out(prior) for key, prior in model.priors.items()},
         "columns": columns,
-        "categories": {name: [_plain(v) for v in levels] for name, levels in design.categories.items()},
-        "index": _encode("index", index, "index", arrays),
+        "categories": {name: [plain(v) for v in levels] for name, levels in design.categories.items()},
+        "index": encode("index", index, "index", arrays),
         "notes": list(design.notes),
         "dropped": design.dropped,
         "shape": _shape(design),
     }
+    if design.structures:
+        objects = enumerate(design.structures.items())
+        facts["structures"] = [pack_structure(name, given, f"structure_{k}", arrays) for k, (name, given) in objects]
     return facts, arrays
 
 
@@ -71,7 +76,7 @@ def unpack(facts: Mapping[str, Any], arrays: Mapping[str, Any], functions: Mappi
             f"the formula calls your own functions {', '.join(sorted(missing))}, and files hold no code: "
             "give them as functions={...}."
         )
-    columns = {c["name"]: _decode(c, arrays[c["key"]]) for c in facts["columns"]}
+    columns = {c["name"]: decode(c, arrays[c["key"]]) for c in facts["columns"]}
     model = Model(
         facts["formula"],
         frames.read(columns, facts["categories"]),
@@ -80,6 +85,7 @@ def unpack(facts: Mapping[str, Any], arrays: Mapping[str, Any], functions: Mappi
         weights=arrays.get("weights", facts["weights"]),
         sigma_by=facts["sigma_by"],
         functions=functions or None,
+        structures={one["name"]: unpack_structure(one, arrays) for one in facts.get("structures", ())} or None,
     )
     if _shape(model.design) != facts["shape"]:
         raise FileError("the rebuilt model has other coefficients or levels than the saved one; fit again.")
@@ -88,7 +94,7 @@ def unpack(facts: Mapping[str, Any], arrays: Mapping[str, Any], functions: Mappi
         model.design,
         notes=tuple(facts["notes"]),
         dropped=facts["dropped"],
-        index=_decode(facts["index"], arrays["index"]),
+        index=decode(facts["index"], arrays["index"]),
     )
     return model
 
@@ -104,14 +110,19 @@ def difference(one: tuple[Mapping[str, Any], Arrays], other: tuple[Mapping[str, 
             return f"another prior for {key}"
     if facts["shape"]["rows"] != facts2["shape"]["rows"]:
         return f"{facts['shape']['rows']:,} rows of data there, {facts2['shape']['rows']:,} here"
-    columns = {c["name"]: _decode(c, arrays[c["key"]]) for c in facts["columns"]}
-    columns2 = {c["name"]: _decode(c, arrays2[c["key"]]) for c in facts2["columns"]}
+    columns = {c["name"]: decode(c, arrays[c["key"]]) for c in facts["columns"]}
+    columns2 = {c["name"]: decode(c, arrays2[c["key"]]) for c in facts2["columns"]}
     for name, values in columns.items():
         if name in columns2:
             differs = np.array([a != b and (a == a or b == b) for a, b in zip(values, columns2[name], strict=True)])
             if differs.any():
                 row = int(differs.argmax())
                 return f"column {name!r} is {values[row]} there and {columns2[name][row]} here, first in row {row + 1}"
+    for own in facts.get("structures", ()):
+        keys = [key for key in arrays if key.startswith(own["key"])]
+        same = own in facts2.get("structures", ()) and all(np.array_equal(arrays[k], arrays2[k]) for k in keys)
+        if not same:
+            return f"another object {own['name']!r} in structures="
     if not np.array_equal(arrays.get("weights", 1.0), arrays2.get("weights", 1.0)):
         return "other weights"
     if _json([facts["shape"], facts["categories"]]) != _json([facts2["shape"], facts2["categories"]]):
@@ -125,48 +136,18 @@ def _json(value: Any) -> str:
 
 def _shape(design: Design) -> dict[str, Any]:
     """Return what the rebuilt model must have in common with the saved one."""
+    there = bool(design.structured)
     return {
         "rows": design.n,
         "coefficients": list(design.coefficients),
         "groupings": [[g.name, len(g.levels), list(g.coefficients)] for g in design.groupings],
+        **({"structured": [[t.name, len(t.replicates), len(t.nodes)] for t in design.structured]} if there else {}),
     }
-
-
-def _encode(name: str, values: np.ndarray[Any, Any], key: str, arrays: Arrays) -> dict[str, Any]:
-    """Put one raw column into ``arrays`` as numbers; text becomes codes with its levels in the header."""
-    kind = values.dtype.kind
-    if kind in "OUS":
-        places: dict[Any, int] = {}
-        codes = [-1 if v is None else places.setdefault((type(v), v), len(places)) for v in values]
-        arrays[key] = np.array(codes, dtype=np.int64)
-        return {"name": name, "key": key, "kind": "levels", "levels": [_plain(v) for _, v in places]}
-    if kind == "b":
-        arrays[key] = values.astype(np.int8)
-    elif kind == "M":
-        arrays[key] = values.astype("datetime64[us]").astype(np.int64)
-    else:
-        arrays[key] = np.ascontiguousarray(values)
-    return {"name": name, "key": key, "kind": {"b": "boolean", "M": "date"}.get(kind, "number")}
-
-
-def _decode(facts: Mapping[str, Any], values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    kind = facts["kind"]
-    if kind == "levels":
-        levels = np.empty(len(facts["levels"]) + 1, dtype=object)
-        levels[:-1] = facts["levels"]
-        return np.asarray(levels[values])
-    if kind == "boolean":
-        return values.astype(bool)
-    return values.astype("datetime64[us]") if kind == "date" else values
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _label(value: Any) -> Any:
     """Return a row label as JSON has it: numbers and text stay, dates and tuples become text."""
-    value = _plain(value)
+    value = plain(value)
     return value if isinstance(value, (str, int, float)) else str(value)
 
 
@@ -176,7 +157,7 @@ def _prior_out(prior: Any) -> dict[str, Any]:
     def out(value: Any) -> Any:
         if isinstance(value, Prior):
             return _prior_out(value)
-        return value.tolist() if isinstance(value, np.ndarray) else _plain(value)
+        return value.tolist() if isinstance(value, np.ndarray) else plain(value)
 
     return {
         "class": type(prior).__name__,

@@ -2,80 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayou._types import Array, Integers, Labels
+from bayou._types import Array, Integers
 from bayou.errors import BayouError, Unsupported
+from bayou.posterior.approximation import Approximation
 from bayou.posterior.estimates import Estimates
 from bayou.posterior.lazy import DrawnOnDemand
+from bayou.posterior.names import (
+    coordinate,
+    dimensions,
+    estimated_pairs,
+    factor_names,
+    file_name,
+    hyperparameter_names,
+    node_names,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from bayou.design.structured import StructuredTerm
     from bayou.model import Model
 
-__all__ = ["Posterior", "factor_names", "file_name"]
+__all__ = ["Posterior", "coordinate", "estimated_pairs", "factor_names", "file_name"]
 
-RESERVED = ("chain", "draw", "coefficient", "beta")
-
-
-def factor_names(factors: Sequence[str], dispersion: str | None = None) -> dict[str, str]:
-    """Give each grouping factor the name under which its variables are printed.
-
-    That is its own name, unless a variable or dimension is called so already: a factor called
-    ``chain``, ``draw`` or ``coefficient`` (or ``sigma`` beside a residual sd) gets a trailing
-    underscore.
-
-    >>> factor_names(["clinic", "draw"])
-    {'clinic': 'clinic', 'draw': 'draw_'}
-    """
-    taken = {*RESERVED, *((dispersion,) if dispersion else ())}
-    names: dict[str, str] = {}
-    for factor in factors:
-        name = factor
-        while not taken.isdisjoint(_words(name)):
-            name += "_"
-        taken.update(_words(name))
-        names[factor] = name
-    return names
-
-
-def _words(name: str) -> set[str]:
-    """Every variable and dimension that a factor of this name brings along, as files name them."""
-    name = file_name(name)
-    dimensions = {name, f"{name}_coefficient", f"{name}_coefficient_bis"}
-    return dimensions | {f"{kind}_{name}" for kind in ("b", "sd", "cor")}
-
-
-def file_name(name: str) -> str:
-    """Replace what netCDF and DataTree forbid in names: slashes, control characters, outer blanks.
-
-    >>> file_name("b_year/month")
-    'b_year_month'
-    """
-    safe = "".join("_" if c == "/" or not c.isprintable() else c for c in name)
-    return safe.strip() if safe.strip(" .") else "_"
-
-
-def coordinate(labels: Labels) -> Labels:
-    """Return level labels as an array that xarray indexes and netCDF stores: numbers or text."""
-    values = list(labels)
-    if all(isinstance(v, (int, np.integer)) and not isinstance(v, (bool, np.bool_)) for v in values):
-        kinds = [
-            kind
-            for kind in (np.int64, np.uint64)
-            if all(np.iinfo(kind).min <= int(v) <= np.iinfo(kind).max for v in values)
-        ]
-        if kinds:
-            return np.array([int(v) for v in values], dtype=kinds[0])
-    if all(isinstance(v, (float, np.floating)) for v in values):
-        return np.array(values, dtype=np.float64)
-    return np.array([str(v) for v in values], dtype=object)
+MOMENTS = ("mean_b_", "sd_within_b_", "mean_f_", "sd_within_f_")
+KEPT = ("b_", "f_")  # coefficients, of which an engine may keep some draws only
 
 
 @dataclass(eq=False)
@@ -92,7 +50,8 @@ class Posterior:
         Arrays that begin with (chain, draw): ``beta`` (…, P), the dispersion (…) or (…, L) with
         ``sigma_by``, and for each grouping ``sd_g`` (…, p), ``cor_g`` (…, p, p) where coefficients
         are correlated, ``b_g`` (…, J, p) where the engine kept them. Here ``g`` is the factor's
-        printed name (`names`). The engine that keeps only some draws of b gives those, their
+        printed name (`names`). For each structured effect t its hyperparameters ``sd_t``, ``rho_t``, ``phi_t`` (…)
+        and ``f_t`` (…, m), with ``by`` (…, R, m). The engine that keeps only some draws of b and f gives those, their
         numbers as ``info["effect_draws"]``, and running moments ``mean_b_g``, ``sd_within_b_g``
         (chain, J, p), which are moved to `moments`. A `DrawnOnDemand` is kept as it is, and drawn from when
         somebody looks at it.
@@ -104,6 +63,8 @@ class Posterior:
         Per chain and level, e.g. ``acceptance_g`` (chain, J).
     estimates
         What an engine that maximises a likelihood found; None for samplers.
+    approximation
+        Marginal densities of an engine that approximates the posterior by them; None for others.
     """
 
     model: Model
@@ -114,13 +75,14 @@ class Posterior:
     group_statistics: dict[str, Array] = field(default_factory=dict)
     moments: dict[str, Array] = field(default_factory=dict)
     estimates: Estimates | None = None
+    approximation: Approximation | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.draws, DrawnOnDemand):
             arrays = {k: np.asarray(v, dtype=np.float64) for k, v in self.draws.items()}
-            self.moments |= {k: v for k, v in arrays.items() if k.startswith(("mean_b_", "sd_within_b_"))}
+            self.moments |= {k: v for k, v in arrays.items() if k.startswith(MOMENTS)}
             self.draws = {k: v for k, v in arrays.items() if k not in self.moments}
-        shapes = {self.shape(k)[:2] for k in self.draws if not k.startswith("b_")}
+        shapes = {self.shape(k)[:2] for k in self.draws if not k.startswith(KEPT)}
         if len(shapes) != 1 or len(next(iter(shapes))) != 2:
             raise BayouError(f"The draws must share their leading (chain, draw) shape; they have {shapes}.")
         if self.estimates is not None and self.estimates.rows != tuple(self.rows):
@@ -140,7 +102,14 @@ class Posterior:
 
     @property
     def _lead(self) -> tuple[int, ...]:
-        return self.shape(next(k for k in self.draws if not k.startswith("b_")))[:2]
+        return self.shape(next(k for k in self.draws if not k.startswith(KEPT)))[:2]
+
+    @property
+    def chained(self) -> bool:
+        """Whether the draws are of Markov chains: also where an approximation went on by one."""
+        if self.approximation is not None:
+            return bool(self.approximation.check.get("continued", False))
+        return self.estimates is None
 
     def shape(self, key: str) -> tuple[int, ...]:
         """Return the shape of the draws of a variable without drawing them."""
@@ -188,11 +157,39 @@ class Posterior:
 
     def running_moments(self, factor: str) -> tuple[Array, Array] | None:
         """Return means and sds (J, p) over all draws where not every draw of b was kept."""
-        name = self.names[factor]
-        if f"mean_b_{name}" not in self.moments:
+        return self._moments(f"b_{self.names[factor]}")
+
+    def _moments(self, key: str) -> tuple[Array, Array] | None:
+        if f"mean_{key}" not in self.moments:
             return None
-        means, sds = self.moments[f"mean_b_{name}"], self.moments[f"sd_within_b_{name}"]
+        means, sds = self.moments[f"mean_{key}"], self.moments[f"sd_within_{key}"]
         return means.mean(axis=0), np.sqrt(np.square(sds).mean(axis=0) + means.var(axis=0))
+
+    @cached_property
+    def structured(self) -> Mapping[str, StructuredTerm]:
+        """The structured effects by name."""
+        return {term.name: term for term in self.model.design.structured}
+
+    def structured_draws(self, name: str) -> Array:
+        """Return the draws of a structured effect, shape (chain, draw, R, m); R is 1 without ``by``.
+
+        Raises
+        ------
+        Unsupported
+            If the engine did not keep them.
+        """
+        key = f"f_{name}"
+        if key not in self.draws:
+            raise Unsupported(
+                f"The draws of {key} were not kept, to save memory. Fit again with keep_effects=True, or with fewer "
+                "draws."
+            )
+        values = self.draws[key]
+        return values if values.ndim == 4 else values[:, :, None, :]
+
+    def structured_moments(self, name: str) -> tuple[Array, Array] | None:
+        """Return means and sds of f over all draws where not every draw was kept, shape (m,) or (R, m)."""
+        return self._moments(f"f_{name}")
 
     def place(self, key: str) -> str:
         """Return the group of the tree in which a variable stands."""
@@ -226,6 +223,8 @@ class Posterior:
                     (f"cor_{name}[{columns[i]},{columns[j]}]", (key, (j, i)))
                     for i, j in estimated_pairs(grouping.blocks)
                 )
+        for term in self.structured:
+            rows.update((key, (key, ())) for key in hyperparameter_names(term, self.draws))
         if self.dispersion:
             rows.update(self._dispersion_rows(self.dispersion))
         return rows
@@ -237,14 +236,16 @@ class Posterior:
         return {f"{name}[{level}]": (name, (k,)) for k, level in enumerate(levels)}
 
     def effect_rows(self) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Where each group coefficient lives: ``b_g[level,coefficient]``."""
-        return {
+        """Where each coefficient lives: ``b_g[level,coefficient]`` of groups, ``f_t[3]`` of structured effects."""
+        groups = {
             f"b_{self.names[g.name]}[{level},{c}]": (f"b_{self.names[g.name]}", (j, k))
             for g in self.model.design.groupings
             if f"b_{self.names[g.name]}" in self.draws
             for j, level in enumerate(g.levels)
             for k, c in enumerate(g.coefficients)
         }
+        drawn = [term for term in self.structured.values() if f"f_{term.name}" in self.draws]
+        return groups | {name: place for term in drawn for name, place in node_names(term).items()}
 
     def values(self, place: tuple[str, tuple[int, ...]]) -> Array:
         """Return the draws of one row, shape (chain, draw)."""
@@ -276,15 +277,18 @@ class Posterior:
             coords[name] = coordinate(g.levels)
             for dim in (f"{name}_coefficient", f"{name}_coefficient_bis"):
                 coords[dim] = np.array(g.coefficients, dtype=object)
-            own = (name, f"{name}_coefficient")
+            pair = (name, f"{name}_coefficient")
             dims |= {
-                f"b_{printed}": own,
-                f"mean_b_{printed}": own,
-                f"sd_within_b_{printed}": own,
+                f"b_{printed}": pair,
+                f"mean_b_{printed}": pair,
+                f"sd_within_b_{printed}": pair,
                 f"sd_{printed}": (f"{name}_coefficient",),
                 f"cor_{printed}": (f"{name}_coefficient", f"{name}_coefficient_bis"),
                 f"acceptance_{printed}": (name,),
             }
+        for term in self.structured.values():
+            own = dimensions(term, coords)
+            dims |= {f"f_{term.name}": own, f"mean_f_{term.name}": own, f"sd_within_f_{term.name}": own}
         if self.dispersion and len(self.shape(self.dispersion)) == 3:
             dim = self._dispersion_dimension(coords)
             coords[dim] = coordinate(design.sigma_levels)
@@ -351,12 +355,3 @@ class Posterior:
             family=self.model.family.name,
         )
         return tree
-
-
-def estimated_pairs(blocks: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
-    """Return the pairs of coefficients whose correlation is estimated: those within one block.
-
-    >>> estimated_pairs(((0, 1), (2,)))
-    [(0, 1)]
-    """
-    return [(i, j) for block in blocks for position, i in enumerate(block) for j in block[position + 1 :]]

@@ -19,13 +19,15 @@ import numpy as np
 
 from bayou._types import Array
 from bayou.errors import BayouError, FileError
+from bayou.posterior.approximation import pack_approximation, unpack_approximation
 from bayou.posterior.estimates import pack_estimates, unpack_estimates
+from bayou.posterior.names import file_name
 from bayou.posterior.packing import pack, unpack
-from bayou.posterior.posterior import Posterior, file_name
+from bayou.posterior.posterior import Posterior
 
 __all__ = ["load", "save"]
 
-FORMAT = 2  # of files with estimates; others are written in format 1, which has none
+FORMAT = 3  # of files with structured effects or densities; 2 has estimates, 1 neither
 GROUP = "bayou"
 
 
@@ -67,9 +69,14 @@ def _write(posterior: Posterior, path: Path) -> None:
     facts, arrays = pack(posterior.model)
     estimates = None
     if posterior.estimates is not None:
-        estimates, own_arrays = pack_estimates(posterior.estimates, list(posterior.names))
+        estimates, own_arrays = pack_estimates(posterior.estimates, [*posterior.names, *posterior.structured])
         arrays = {**arrays, **own_arrays}
-    written_as = 1 if estimates is None else FORMAT
+    approximation = None
+    if posterior.approximation is not None:
+        approximation, own_arrays = pack_approximation(posterior.approximation)
+        arrays = {**arrays, **own_arrays}
+    written_as = FORMAT if approximation or posterior.structured else 1 if estimates is None else 2
+    arrays = {name: values for name, values in arrays.items() if values.size}
     everything = (*_stored(posterior), *((f"{GROUP}/{k}", v) for k, v in arrays.items()))
     header = {
         "format": written_as,
@@ -79,6 +86,7 @@ def _write(posterior: Posterior, path: Path) -> None:
         "variables": _variables(posterior),
         "model": facts,
         "estimates": estimates,
+        "approximation": approximation,
         "checksums": {place: _checksum(values) for place, values in everything},
     }
     text = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
@@ -180,6 +188,7 @@ def load(path: str | os.PathLike[str], functions: Mapping[str, Callable[..., Any
         model = unpack(header["model"], arrays, functions or {})
         draws = {**found["draws"], **found["moments"]}
         estimates = unpack_estimates(header["estimates"], arrays) if header.get("estimates") else None
+        approximation = unpack_approximation(header["approximation"], arrays) if header.get("approximation") else None
         return Posterior(
             model,
             header["engine"],
@@ -188,6 +197,7 @@ def load(path: str | os.PathLike[str], functions: Mapping[str, Callable[..., Any
             header["info"],
             found["group_statistics"],
             estimates=estimates,
+            approximation=approximation,
         )
     except BayouError as error:
         raise FileError(f"{source} cannot be read: {error}") from error

@@ -58,7 +58,8 @@ def evaluate(posterior: Posterior, expression: str) -> Array:
 
     Row names stand as they are printed, such as ``sd_clinic[Intercept]``; beside them numbers,
     ``+ - * / **``, comparisons (their average is a probability), parentheses and ``exp log sqrt abs
-    expit logit minimum maximum``. Group coefficients are ``b_clinic[3,Intercept]``.
+    expit logit minimum maximum``. Group coefficients are ``b_clinic[3,Intercept]``,
+    structured effects ``f_t[3]``.
 
     Raises
     ------
@@ -72,7 +73,7 @@ def evaluate(posterior: Posterior, expression: str) -> Array:
     if len(expression) > LONGEST or _depth(expression) > DEEPEST:
         raise UnsafeFormula(f"The expression is too long or too deeply nested (at most {LONGEST} and {DEEPEST}).")
     places = dict(posterior.rows)
-    if re.search(r"\bb_", expression):
+    if re.search(r"\b[bf]_", expression):
         places |= posterior.effect_rows()
     text, names = _with_plain_names(expression.replace("^", "**").strip(), places)
     try:
@@ -160,8 +161,9 @@ def variance_shares(posterior: Posterior) -> dict[str, Array]:
     Returns
     -------
     dict
-        ``fixed`` (variance over rows of X beta), one entry per factor (mean over rows of
-        z' Sigma z), ``residual``: each of shape (S,).
+        ``fixed`` (variance over rows of X beta and of the curves without ``by``), one entry per factor (mean over
+        rows of z' Sigma z) and per structured effect that acts as a group (mean of its prior variance),
+        ``residual``: each of shape (S,).
 
     Notes
     -----
@@ -177,6 +179,8 @@ def variance_shares(posterior: Posterior) -> dict[str, Array]:
     family = posterior.model.family
     first, second, residual = np.zeros((3, sample.size))
     shares = {factor: np.zeros(sample.size) for factor in sample.factors}
+    areas = {k: posterior.model.design.structured[k].name for k in sample.areas}
+    shares |= {name: np.zeros(sample.size) for name in areas.values()}
     roots = {factor: sample.root(factor) for factor in sample.factors}
     for part in blocks(rows.n, sample.size):
         eta = sample.fixed(rows, part)
@@ -184,6 +188,10 @@ def variance_shares(posterior: Posterior) -> dict[str, Array]:
         for factor, Z in zip(sample.factors, rows.Z, strict=True):
             share = np.square(np.einsum("spq,np->snq", roots[factor], Z[part])).sum(axis=-1)
             shares[factor] += share.sum(axis=1)
+            spread += share
+        for k in sample.areas:
+            share = sample.structured[k].spread(rows.structured[k], part)
+            shares[areas[k]] += share.sum(axis=1)
             spread += share
         centred = eta - rows.offset[part]
         first += centred.sum(axis=1)

@@ -11,6 +11,7 @@ import numpy as np
 
 from bayou._types import Array, Integers, Labels
 from bayou.errors import DataError
+from bayou.predict.structured import Piece, StructuredSample, acts_as_group, training_piece
 
 if TYPE_CHECKING:
     from bayou.design import Design
@@ -19,13 +20,15 @@ if TYPE_CHECKING:
 __all__ = ["Rows", "Sample", "blocks", "new_rows", "require_memory", "training_rows"]
 
 BLOCK_NUMBERS = 4_000_000  # numbers in one (draws, rows) block: 32 MB
+BRANCH = 10  # of the seed, of the first structured effect
 
 
 @dataclass(frozen=True)
 class Rows:
     """What predictions need to know of n rows, seen before or not.
 
-    ``codes`` are -1 where a level is unseen or missing; ``absent`` are columns that are not there.
+    ``codes`` are -1 where a level is unseen or missing; ``absent`` are columns that are not there; ``structured`` has
+    a `Piece` for each structured effect of the model; ``notes`` say what lies beyond the fitted data.
     """
 
     X: Array
@@ -39,6 +42,8 @@ class Rows:
     Z: tuple[Array, ...]
     index: Any
     absent: tuple[str, ...] = ()
+    structured: tuple[Piece, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def n(self) -> int:
@@ -60,6 +65,7 @@ def training_rows(design: Design) -> Rows:
         tuple(g.codes for g in groupings),
         tuple(g.Z for g in groupings),
         design.index,
+        structured=tuple(training_piece(term) for term in design.structured),
     )
 
 
@@ -78,6 +84,10 @@ def new_rows(design: Design, data: Any) -> Rows:
         tuple(new.Z),
         new.index,
         new.absent,
+        tuple(
+            Piece(p.start, p.replicate, p.node, p.value, p.coordinate, p.labels, p.by_labels) for p in new.structured
+        ),
+        new.notes,
     )
 
 
@@ -110,16 +120,40 @@ class Sample:
         The result of a fit.
     effects
         Whether the group coefficients are needed: then only the draws at which they were kept are
-        used, and `Unsupported` is raised if there are none.
+        used, and `Unsupported` is raised if there are none. Curves without ``by`` belong to the fixed part and are
+        needed always.
+    seed
+        Of what is drawn anew: structured effects at new coordinates and in new groups.
     """
 
-    def __init__(self, posterior: Posterior, effects: bool) -> None:
+    def __init__(self, posterior: Posterior, effects: bool, seed: int = 0) -> None:
         self.posterior = posterior
+        terms = posterior.model.design.structured
         self.factors = [g.name for g in posterior.model.design.groupings]
+        self.curves = [k for k, term in enumerate(terms) if not acts_as_group(term)]
+        self.areas = [k for k, term in enumerate(terms) if acts_as_group(term)]
         self.b = [posterior.effects(name) for name in self.factors] if effects else []
-        self.draws = posterior.effect_draws if effects and self.factors else np.arange(posterior.size)
+        partial = bool(self.curves or (effects and (self.factors or self.areas)))
+        self.draws = posterior.effect_draws if partial else np.arange(posterior.size)
         self.chains = posterior.chains
         self.size = self.chains * len(self.draws)
+        self.structured = [
+            self._structured(k, k in self.curves or effects, seed)
+            for k in range(len(posterior.model.design.structured))
+        ]
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether something differs between groups: factors, areas, copies of a curve."""
+        return bool(self.factors or self.areas)
+
+    def _structured(self, k: int, drawn: bool, seed: int) -> StructuredSample:
+        posterior = self.posterior
+        term, effect = posterior.model.design.structured[k], posterior.model.effects[k]
+        names = [f"{h.role}_{term.name}" for h in effect.hyperparameters]
+        thetas = np.column_stack([self.flat(posterior.draws[name]) for name in names])
+        f = self.flat(posterior.structured_draws(term.name)) if drawn else None
+        return StructuredSample(term, effect, thetas, f, seed, BRANCH + k)
 
     def flat(self, values: Array) -> Array:
         """Return draws (chain, draw, …) at the chosen draws as (S, …)."""
@@ -128,11 +162,13 @@ class Sample:
         return values.reshape(self.size, *values.shape[2:])
 
     def fixed(self, rows: Rows, part: slice) -> Array:
-        """Return offset + X beta, shape (S, rows)."""
+        """Return offset + X beta + curves that belong to no group, shape (S, rows)."""
         eta = np.empty((self.size, part.stop - part.start))
         eta[:] = rows.offset[part]
         if rows.X.shape[1]:
             eta += self.flat(self.posterior.draws["beta"]) @ rows.X[part].T
+        for k in self.curves:
+            eta += self.structured[k].observed(rows.structured[k], part)
         return eta
 
     def observed(self, rows: Rows, part: slice) -> Array:
@@ -142,6 +178,8 @@ class Sample:
             b = self.flat(draws)
             for k in range(Z.shape[1]):
                 total += b[:, codes[part], k] * Z[part, k]
+        for place in self.areas:
+            total += self.structured[place].observed(rows.structured[place], part)
         return total
 
     def root(self, factor: str) -> Array:
@@ -161,6 +199,8 @@ class Sample:
             root = self.root(factor)
             for k in range(root.shape[1]):
                 total += np.square(root[:, :, k] @ Z[part].T)
+        for place in self.areas:
+            total += self.structured[place].spread(rows.structured[place], part)
         return total
 
     def dispersion(self, rows: Rows, part: slice) -> Array | None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from scipy.special import ndtr
 
-from bayou._types import Array, Integers, Labels
+from bayou._types import Array
 from bayou.errors import DataError
+from bayou.predict.levels import fresh_levels, is_missing, numbered, refuse_lacking, refuse_unseen_structured
 from bayou.predict.linear import Rows, Sample, blocks, new_rows, require_memory, training_rows
 
 if TYPE_CHECKING:
@@ -76,6 +77,14 @@ def predict(
     DataError
         For an unseen level under ``groups="observed"``, naming levels and options, and for unusable rows.
 
+    Notes
+    -----
+    A curve of a coordinate (rw1, rw2, ar1, seasonal, s) without ``by`` is part of every prediction; at a new
+    coordinate it is drawn given its values at the fitted ones, wider farther out, and ``attrs["notes"]`` of the answer
+    says where it extrapolates. Copies of a curve (``by``), areas and levels of a known covariance act as groups: under
+    "new" a fresh copy is drawn from the prior at the drawn hyperparameters (a line that the prior leaves open is zero),
+    and the value of a fresh area is N(0, v), v the geometric mean of the prior variances of the areas.
+
     Examples
     --------
     >>> import bayou
@@ -85,8 +94,10 @@ def predict(
     _check_options(kind, groups, interval)
     design = posterior.model.design
     rows = training_rows(design) if new_data is None else new_rows(design, new_data)
+    refuse_lacking(posterior, rows)
     if groups == "observed":
         _refuse_unseen(posterior, rows)
+        refuse_unseen_structured(posterior, rows, CHOICES)
     if kind == "outcome":
         _refuse_without_trials(posterior, rows)
     if seed is not None and (not isinstance(seed, (int, np.integer)) or isinstance(seed, bool)):
@@ -94,9 +105,10 @@ def predict(
     if seed is None:
         seed = posterior.info.get("seed") or 0
     compute = _Predictor(posterior, rows, kind, groups, abs(int(seed)))
-    if draws:
-        return _draws(compute, rows)
-    return _summary(compute, rows, interval)
+    answer = _draws(compute, rows) if draws else _summary(compute, rows, interval)
+    if rows.notes:
+        answer.attrs["notes"] = list(rows.notes)
+    return answer
 
 
 def _check_options(kind: str, groups: str, interval: float) -> None:
@@ -125,22 +137,13 @@ def _refuse_unseen(posterior: Posterior, rows: Rows) -> None:
 def _refuse_without_trials(posterior: Posterior, rows: Rows) -> None:
     design = posterior.model.design
     factors = {name for grouping in design.groupings for name in grouping.factors}
+    factors |= {name for effect in design.formula.structured for name in effect.columns} if design.structured else set()
     lacking = [name for name in rows.absent if name not in factors and name != design.recipe.weights]
     if posterior.model.family.name == "binomial" and lacking:
         raise DataError(
             f"Outcomes are counts out of trials: add the column {', '.join(map(repr, lacking))} to the new "
             "data, or ask for kind='mean'."
         )
-
-
-def is_missing(label: Any) -> bool:
-    """Return whether a level label is None, NaN or NA."""
-    if label is None:
-        return True
-    try:
-        return bool(label != label)
-    except (TypeError, ValueError):
-        return True
 
 
 @dataclass
@@ -154,11 +157,13 @@ class _Predictor:
     seed: int
 
     def __post_init__(self) -> None:
-        self.sample = Sample(self.posterior, effects=self.groups == "observed")
+        self.sample = Sample(self.posterior, effects=self.groups == "observed", seed=self.seed)
         self.family = self.posterior.model.family
         if self.groups == "new":
             pairs = zip(self.rows.codes, self.rows.labels, strict=True)
-            self.fresh_codes = [_levels(codes, labels) for codes, labels in pairs]
+            self.fresh_codes = [numbered(codes, labels) for codes, labels in pairs]
+            terms = self.posterior.model.design.structured
+            self.fresh_places = {k: fresh_levels(terms[k], self.rows.structured[k]) for k in self.sample.areas}
             self.roots = [self.sample.root(factor) for factor in self.sample.factors]
 
     def block(self, part: slice) -> Array:
@@ -167,7 +172,7 @@ class _Predictor:
             eta += self.sample.observed(self.rows, part)
         elif self.groups == "new":
             eta += self._fresh(part)
-        elif self.groups == "marginal" and self.sample.factors and self.kind != "linear":
+        elif self.groups == "marginal" and self.sample.has_groups and self.kind != "linear":
             variance = self.sample.spread(self.rows, part)
             if self.kind == "mean":
                 return integrated_mean(self.family, eta, variance)
@@ -200,17 +205,9 @@ class _Predictor:
                 b = np.einsum("spq,sq->sp", root, z)
                 columns = np.flatnonzero(where == position)
                 total[:, columns] += b @ Z[part][columns].T
+        for k, places in self.fresh_places.items():
+            total += self.sample.structured[k].fresh(self.rows.structured[k], places, part)
         return total
-
-
-def _levels(codes: Integers, labels: Labels) -> Integers:
-    """Return numbers of the levels in order of appearance; a row of missing level stands alone."""
-    seen: dict[Any, int] = {}
-    out = np.empty(len(codes), dtype=np.int64)
-    for i, label in enumerate(labels):
-        key = (i,) if is_missing(label) else label
-        out[i] = seen.setdefault(key, len(seen))
-    return out
 
 
 def integrated_mean(family: Family, eta: Array, variance: Array) -> Array:

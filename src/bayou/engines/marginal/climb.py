@@ -54,6 +54,21 @@ class Maximum:
     H: Array
 
 
+def descend(evaluate: Evaluate, psi: Array, H: Array, noise: float = 0.0) -> Maximum:
+    """Minimise from psi with inverse Hessian H, without a look at borders; ``noise`` as of `climb`."""
+    state = new_descent(psi, H)
+    state.facts[NOISE] = noise
+    handed = packed(state)
+    status = GOING if len(psi) else CONVERGED
+    if not len(psi):
+        state.facts[VALUE] = evaluate(psi)[0]
+    while status == GOING:
+        status = int(advance(handed, *evaluate(state.trial)))
+    value, promise = float(state.facts[VALUE]), 0.5 * float(state.facts[DECREMENT])
+    converged = status == CONVERGED or (np.isfinite(value) and promise < max(GOOD, 10.0 * noise))
+    return Maximum(state.x.copy(), value, bool(converged), int(state.facts[ITERATIONS]), promise, state.H)
+
+
 def climb(
     evaluate: Evaluate, numbers: Parameters, at: int, psi: Array, H: Array, noise: float = 0.0
 ) -> Maximum:
@@ -66,18 +81,9 @@ def climb(
     """
     iterations = 0
     for _ in range(RESTARTS):
-        state = new_descent(psi, H)
-        state.facts[NOISE] = noise
-        handed = packed(state)
-        status = GOING if len(psi) else CONVERGED
-        if not len(psi):
-            state.facts[VALUE] = evaluate(psi)[0]
-        while status == GOING:
-            status = int(advance(handed, *evaluate(state.trial)))
-        iterations += int(state.facts[ITERATIONS])
-        psi, value = state.x.copy(), float(state.facts[VALUE])
-        promise = 0.5 * float(state.facts[DECREMENT])
-        converged = status == CONVERGED or (np.isfinite(value) and promise < max(GOOD, 10.0 * noise))
+        found = descend(evaluate, psi, H, noise)
+        iterations += found.iterations
+        psi, value = found.psi, found.value
         if not numbers.size or not np.isfinite(value):
             break
         settled = snap(lambda x: evaluate(x)[0], numbers, psi, at, value)
@@ -86,9 +92,9 @@ def climb(
         better = probe(lambda x: evaluate(x)[0], numbers, psi, at, value)
         if better is None:
             break
-        psi, H = better, state.H.copy()
+        psi, H = better, found.H.copy()
     evaluate(psi)
-    return Maximum(psi, value, bool(converged), iterations, promise, state.H)
+    return Maximum(psi, value, found.converged, iterations, found.promise, found.H)
 
 
 def hessian(evaluate: Evaluate, psi: Array, H: Array) -> Array:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -18,6 +18,22 @@ if TYPE_CHECKING:
 EDGE = 1e-10  # an sd relative to its unit, or a correlation's distance from one, that counts as the border
 
 
+class Row(Protocol):
+    """What is needed of a row to place a number on its scale and among the draws."""
+
+    @property
+    def scale(self) -> str:
+        """Where it is about normal."""
+
+    @property
+    def variable(self) -> str:
+        """The name of its array among the draws."""
+
+    @property
+    def index(self) -> tuple[int, ...]:
+        """Where it stands there."""
+
+
 @dataclass(frozen=True)
 class NaturalRow:
     """One hyperparameter as printed.
@@ -27,7 +43,7 @@ class NaturalRow:
     name
         "sd_g[x]", "cor_g[x,z]" or the dispersion's name.
     scale
-        "log" or "atanh": where it is about normal.
+        "log", "atanh" or "logit": where it is about normal.
     variable, index
         Where it stands among the draws.
     """
@@ -86,7 +102,7 @@ def natural_values(
     return np.array([float(arrays[row.variable][row.index]) for row in rows])
 
 
-def to_scale(values: Array, rows: list[NaturalRow]) -> Array:
+def to_scale(values: Array, rows: Sequence[Row]) -> Array:
     """Return values on the scale where they are about normal; NaN at the border."""
     out = np.full(len(rows), np.nan)
     for k, (value, row) in enumerate(zip(values, rows, strict=True)):
@@ -94,14 +110,18 @@ def to_scale(values: Array, rows: list[NaturalRow]) -> Array:
             out[k] = np.log(value)
         elif row.scale == "atanh" and abs(value) < 1.0 - EDGE:
             out[k] = np.arctanh(value)
+        elif row.scale == "logit" and EDGE < value < 1.0 - EDGE:
+            out[k] = np.log(value) - np.log1p(-value)
     return out
 
 
-def from_scale(theta: Array, rows: list[NaturalRow]) -> Array:
+def from_scale(theta: Array, rows: Sequence[Row]) -> Array:
     """Return values (…, rows) from the scale where they are about normal."""
-    log = np.array([row.scale == "log" for row in rows], dtype=bool)
+    scale = np.array([row.scale for row in rows])
     with np.errstate(over="ignore"):
-        return np.where(log, np.exp(np.where(log, theta, 0.0)), np.tanh(np.where(log, 0.0, theta)))
+        out = np.where(scale == "log", np.exp(np.where(scale == "log", theta, 0.0)), np.tanh(theta))
+        logit = np.where(scale == "logit", theta, 0.0)
+        return np.where(scale == "logit", 0.5 * (1.0 + np.tanh(0.5 * logit)), out)
 
 
 def jacobian(of: Callable[[Array], Array], psi: Array) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from bayou._types import Array
 from bayou.conditional.joint import Conditional
 from bayou.engines.marginal.natural import (
     NaturalRow,
+    Row,
     dispersion_name,
     from_scale,
     natural_rows,
@@ -160,6 +161,24 @@ def _draw(
     working, spread = found.uncertainty()
     x = found.joint.draw(rng, total, working)
     drawn = {"beta": x.pop("beta"), **{f"b_{printed[name]}": b for name, b in x.items()}}
+    scatter(drawn, shapes, natural, values, theta, spread, total, rng)
+    return {name: values.reshape(CHAINS, count, *values.shape[1:]) for name, values in drawn.items()}
+
+
+def scatter(
+    drawn: dict[str, Array],
+    shapes: dict[str, tuple[int, ...]],
+    natural: Sequence[Row],
+    values: Array,
+    theta: Array,
+    spread: Array,
+    total: int,
+    rng: np.random.Generator,
+) -> None:
+    """Add ``total`` draws of the hyperparameters: normal on their scales, with covariance ``spread``, around theta.
+
+    Those without a spread stay at ``values``.
+    """
     known = np.isfinite(theta) & np.isfinite(np.diag(spread))
     moved = np.tile(theta, (total, 1))
     if known.any():
@@ -175,13 +194,12 @@ def _draw(
     for k, row in enumerate(natural):
         place: tuple[Any, ...] = (slice(None), *row.index)
         drawn[row.variable][place] = numbers[:, k]
-        if row.scale == "atanh":
+        if len(row.index) == 2:
             i, j = row.index
             drawn[row.variable][:, j, i] = numbers[:, k]
     for name in drawn:
         if name.startswith("cor_"):
             drawn[name] = _definite(drawn[name])
-    return {name: values.reshape(CHAINS, count, *values.shape[1:]) for name, values in drawn.items()}
 
 
 def _definite(correlations: Array) -> Array:

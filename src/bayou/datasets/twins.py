@@ -1,4 +1,4 @@
-"""Built-in data: one real trial, and simulated twins of three textbook data sets.
+"""Built-in data: one real trial, and simulated twins of textbook data sets.
 
 A twin has the layout of the data that it is named after, but its numbers are drawn from the model
 with the generating parameters below; every twin says so in its description. It is drawn with
@@ -14,13 +14,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayou._types import Array
+from bayou.datasets.structured import (
+    COUNTIES_INTERCEPT,
+    COUNTIES_OUTDOOR,
+    COUNTIES_SD,
+    GRAPHS,
+    RAIN_MEAN,
+    RAIN_WAVES,
+    counties,
+    rain,
+)
 from bayou.errors import DataError
 from bayou.formula.words import did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Dataset", "describe", "load", "names"]
+    from bayou.design.graphs import Graph
+
+__all__ = ["Dataset", "describe", "graph", "load", "names"]
 
 # clinic, favourable and total on the drug, favourable and total on control
 CLINIC = (
@@ -106,7 +118,7 @@ def names() -> tuple[str, ...]:
     Examples
     --------
     >>> names()
-    ('clinic', 'tumor', 'school', 'bass', 'range')
+    ('clinic', 'tumor', 'school', 'bass', 'range', 'rain', 'counties')
     """
     return tuple(DATASETS)
 
@@ -162,6 +174,38 @@ def load(name: str) -> pd.DataFrame:
         parameters=dict(about.parameters),
     )
     return frame
+
+
+def graph(name: str) -> Graph:
+    """Return the graph of neighbouring areas of a data set that has one.
+
+    Parameters
+    ----------
+    name
+        ``"counties"``.
+
+    Returns
+    -------
+    bayou.design.graphs.Graph
+        ``names`` and ``edges`` (pairs of places); it goes into ``structures={"W": graph}`` as it is.
+
+    Raises
+    ------
+    DataError
+        For a data set without a graph, with those that have one.
+
+    Examples
+    --------
+    >>> graph("counties")
+    Graph(56 areas, 139 edges, 1 part)
+    """
+    if name not in GRAPHS:
+        near, known = did_you_mean(str(name), GRAPHS), ", ".join(GRAPHS)
+        raise DataError(f"there is no built-in graph {name!r}.{near} There is that of {known}.")
+    from bayou.design.graphs import Graph
+
+    names, edges = GRAPHS[name]()
+    return Graph(np.array(names, dtype=object), edges, np.ones(len(edges)))
 
 
 def _clinic() -> dict[str, Any]:
@@ -292,6 +336,34 @@ DATASETS = {
             },
             _range,
             {"management": RANGE_MANAGEMENT, "mix": RANGE_MIX, "sd": RANGE_SD, "phi": RANGE_PHI},
+        ),
+        Dataset(
+            "rain",
+            "days with rain in two years, 366 rows",
+            "Simulated twin of the Tokyo rainfall of 1983 and 1984 (Kitagawa 1987, JASA 82): "
+            "rain ~ Binomial(years, p), logit p a mean and three waves a year.",
+            {
+                "day": "1 to 366, 60 is 29 February",
+                "rain": "years in which it rained on that day",
+                "years": "years that have the day: 2, or 1 for 29 February",
+            },
+            rain,
+            {"mean": RAIN_MEAN, "waves": RAIN_WAVES},
+        ),
+        Dataset(
+            "counties",
+            "cases of a disease in 56 counties, and who borders on whom",
+            "Simulated twin of the lip cancer of Scotland (Clayton & Kaldor 1987, Biometrics 43) on a map that does "
+            "not exist: cases ~ Poisson(expected exp(intercept + slope outdoor + smooth over the map + own)); "
+            'the map is bayou.datasets.graph("counties").',
+            {
+                "county": "c01 to c56",
+                "cases": "counted",
+                "expected": "from age and sex alone",
+                "outdoor": "workers outdoors, percent",
+            },
+            counties,
+            {"intercept": COUNTIES_INTERCEPT, "outdoor": COUNTIES_OUTDOOR, "sd": COUNTIES_SD},
         ),
     )
 }

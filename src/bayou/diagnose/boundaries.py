@@ -1,0 +1,72 @@
+"""Where a variance may be zero and a correlation one: no failure, and worth knowing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from bayou.posterior import Posterior
+
+__all__ = ["boundaries"]
+
+NEAR_ZERO = 0.05
+
+
+def boundaries(posterior: Posterior) -> list[str]:
+    """Say where a group sd may be zero or a correlation one in size."""
+    notes = []
+    design = posterior.model.design
+    unit = 1.0
+    if posterior.dispersion == "sigma":
+        unit = float(posterior.draws["sigma"].mean())
+    for grouping in design.groupings:
+        name = posterior.names[grouping.name]
+        sds = posterior.group("sd", grouping.name)
+        if sds is None:
+            continue
+        sizes = np.sqrt(np.mean(np.square(grouping.Z), axis=0))
+        for k, column in enumerate(grouping.coefficients):
+            bar = NEAR_ZERO * unit / sizes[k] if sizes[k] > 0.0 else 0.0
+            chance = float((sds[..., k] < bar).mean())
+            if chance > 0.05:
+                notes.append(
+                    f"sd_{name}[{column}] may be zero: P(sd < {bar:.2g}) = {chance:.2f}. The groups "
+                    "may hardly differ here."
+                )
+    for row, place in posterior.rows.items():
+        if row.startswith("cor_"):
+            chance = float((np.abs(posterior.values(place)) > 0.99).mean())
+            if chance > 0.05:
+                notes.append(
+                    f"{row} may be ±1: P(|cor| > 0.99) = {chance:.2f}. Consider uncorrelated coefficients, (… || g)."
+                )
+    return notes + _structured_boundaries(posterior, NEAR_ZERO * unit)
+
+
+def _structured_boundaries(posterior: Posterior, bar: float) -> list[str]:
+    """Say where a structured effect may be nothing, or an autoregression a random walk."""
+    notes = []
+    for name, term in posterior.structured.items():
+        chance = _chance(posterior, f"sd_{name}", bar, below=True)
+        if chance > 0.05:
+            notes.append(
+                f"sd_{name} may be zero: P(sd < {bar:.2g}) = {chance:.2f}. {term.text} may hardly matter here."
+            )
+        chance = _chance(posterior, f"rho_{name}", 0.99, below=False) if term.kind == "ar1" else 0.0
+        if chance > 0.05:
+            notes.append(f"rho_{name} may be one: P(rho > 0.99) = {chance:.2f}. Consider rw1({term.column}).")
+    return notes
+
+
+def _chance(posterior: Posterior, row: str, bar: float, below: bool) -> float:
+    """Probability that a row is below (or above) a number, from its density where there is one."""
+    if row not in posterior.rows:
+        return 0.0
+    found = posterior.approximation
+    if found is not None and row in found.marginals:
+        under = float(found.marginals[row].cumulative(bar))
+    else:
+        under = float((posterior.values(posterior.rows[row]) < bar).mean())
+    return under if below else 1.0 - under

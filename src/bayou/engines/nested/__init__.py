@@ -1,0 +1,1 @@
+"""Integrated nested Laplace approximation: the pieces of `bayou.engines.inla`, one purpose per file."""

@@ -1,0 +1,159 @@
+"""The self-check: what importance weights change, how far they can be trusted, and the corrected answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import ndtri
+
+from bayou._types import Array
+from bayou.conditional.field import Field
+from bayou.engines.nested.explore import Mode
+from bayou.engines.nested.importance import Particles, Unit
+from bayou.engines.nested.latent import Parts, matched
+from bayou.engines.nested.survey import Nodes
+from bayou.engines.nested.tilt import FARTHEST, normal_moments, tilted
+from bayou.engines.nested.weighing import Averages, Fitted, weigh
+from bayou.posterior.marginals import SCALES, Marginal
+
+__all__ = ["Corrected", "correct"]
+
+LARGEST_K, LEAST_SIZE, LARGEST_ERROR = 0.7, 400.0, 0.05
+FINE = 65  # points of a corrected marginal
+
+
+@dataclass(frozen=True, eq=False)
+class Corrected:
+    """The weighted answer.
+
+    Attributes
+    ----------
+    parts
+        Of the coefficients.
+    hyper
+        Marginals of the printed hyperparameters.
+    log_marginal, log_marginal_error
+        log p(y) and its standard error.
+    weights
+        Of the particles.
+    shift, shifted
+        The largest change of a mean or an sd among the printed rows, in posterior sds, and of which row.
+    effective_size, k_hat, error
+        Of the weights; the largest standard error of a weighted mean, in posterior sds.
+    """
+
+    parts: Parts
+    hyper: tuple[Marginal, ...]
+    log_marginal: float
+    log_marginal_error: float
+    weights: Averages
+    shift: float
+    shifted: str
+    effective_size: float
+    k_hat: float
+    error: float
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why the answer cannot be trusted; empty if it can."""
+        out = []
+        if not self.k_hat <= LARGEST_K:
+            out.append(f"the weights have a heavy tail (k-hat {self.k_hat:.2f}, at most {LARGEST_K} is needed)")
+        if not self.effective_size >= LEAST_SIZE:
+            out.append(f"their effective size is {self.effective_size:.0f} ({LEAST_SIZE:.0f} is needed)")
+        if not self.error <= LARGEST_ERROR:
+            out.append(f"a weighted mean is off by {self.error:.2f} posterior sds ({LARGEST_ERROR} is allowed)")
+        return tuple(out)
+
+
+def correct(
+    field: Field,
+    mode: Mode,
+    nodes: Nodes,
+    base: Parts,
+    parts: Parts,
+    hyper: Sequence[Marginal],
+    unit: Unit,
+    drawn: Particles,
+    names: Sequence[str],
+) -> Corrected:
+    """Weigh the particles and correct every marginal.
+
+    Means of functionals are taken as the nodes' integral under Laplace's posterior plus what the exact weights change
+    on the same particles, where the nodes are a grid; as weighted means alone otherwise. The shape of a marginal is the
+    uncorrected one, tilted (hyperparameters) or moved, stretched and bent (coefficients) to the corrected moments.
+
+    Parameters
+    ----------
+    base, parts
+        Mixtures over the nodes of the Gaussians that were drawn from, and those that the strategy reports.
+    hyper, names
+        Uncorrected marginals of the hyperparameters, and the names of the printed rows, the fixed effects first.
+    """
+    weights: Averages = weigh(drawn, mode, nodes)
+    means, errors = weights.change(drawn.weighted, drawn.plain, base.powers(unit))
+    first, second, third = means
+    variance = np.maximum(second - np.square(first), 1e-8)
+    mean, sd = unit.centre + unit.scale * first, unit.scale * np.sqrt(variance)
+    constant = base.sd <= 0.0
+    mean, sd = np.where(constant, base.mean, mean), np.where(constant, 0.0, sd)
+    bent = unit.scale**3 * (third - 3.0 * first * second + 2.0 * first**3)
+    corrected = matched(base, mean, sd, np.where(constant, 0.0, bent))
+    P = len(unit.to_printed)
+    cut = len(mean) - P
+    shifts = np.abs(mean - parts.mean)[cut:] / sd[cut:], np.abs(sd / parts.sd - 1.0)[cut:] if P else np.zeros(0)
+    shift = list(np.maximum(*shifts)) if P else []
+    error = list(errors[0, cut:] / np.sqrt(variance[cut:]))
+
+    named = field.unpack_theta(drawn.thetas)
+    tilts = []
+    for row, one in zip(field.rows, hyper, strict=True):
+        place: tuple[Any, ...] = (slice(None), *row.index)
+        values = named[row.variable][place]
+        scores = ndtri(np.clip(one.cumulative(values), 1e-12, 1.0 - 1e-12))
+        features = normal_moments(np.clip(scores, -FARTHEST, FARTHEST))
+        wanted, errors = weights.change(features, features, np.zeros(3))
+        new = _tilted(one, wanted)
+        tilts.append(new)
+        shift.append(max(abs(new.mean - one.mean) / new.sd, abs(new.sd / one.sd - 1.0)))
+        error.append(float(errors[0]))
+
+    worst = int(np.argmax(shift)) if shift else 0
+    greatest = float(np.max(error, initial=0.0))
+    log_marginal, off = weights.log_marginal(nodes)
+    size, k_hat = _sizes(drawn, weights, greatest)
+    return Corrected(
+        corrected, tuple(tilts), log_marginal, off, weights, float(shift[worst]) if shift else 0.0,
+        names[worst] if shift else "", size, k_hat, greatest,
+    )  # fmt: skip
+
+
+def _tilted(one: Marginal, wanted: Array) -> Marginal:
+    """Return a marginal whose normal scores have these means of features."""
+    scale = SCALES[one.scale]
+    points = np.interp(np.linspace(0.0, 1.0, FINE), np.linspace(0.0, 1.0, len(one.points)), one.points)
+    values = scale.value(points)
+    density = one.density(values) * scale.slope(points)
+    scores = ndtri(np.clip(one.cumulative(values), 1e-15, 1.0 - 1e-15))
+    change, _ = tilted(scores, wanted)
+    with np.errstate(divide="ignore"):
+        return Marginal(points, np.log(density) + change, one.scale)
+
+
+def _sizes(drawn: Particles, weights: Averages, error: float) -> tuple[float, float]:
+    """Return the effective size and k-hat.
+
+    The effective size of the hyperparameters' weights, or of all pairs of hyperparameters and coefficients if that is
+    larger, but then no more than the independent draws that would leave the same error of the means. Where large models
+    have few hyperparameters that are smoothed it is the latter number, times the share of the pairs that is effective.
+    """
+    own = 1.0 / float(np.square(weights.exact).sum())
+    logs = drawn.joint_log_weights
+    w = np.exp(logs - logs.max())
+    pairs = float(w.sum() ** 2 / np.square(w).sum()) if np.isfinite(w).all() else 0.0
+    within = 1.0 / max(error**2, 1e-12)
+    size = pairs / len(logs) * within if isinstance(weights, Fitted) else max(own, min(pairs, within))
+    return (min(size, 1e6) if np.isfinite(size) else 0.0), weights.k_hat

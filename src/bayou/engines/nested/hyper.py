@@ -1,0 +1,165 @@
+"""Marginals of the hyperparameters, smooth and integrable, from the nodes that were looked at."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bayou._types import Array
+from bayou.conditional.field import Field
+from bayou.engines.nested.design import product
+from bayou.engines.nested.explore import Mode
+from bayou.engines.nested.survey import Nodes, relaxed, stretched
+from bayou.posterior.marginals import SCALES, Marginal
+
+__all__ = ["Interpolant", "hyper_marginals", "internal_rows"]
+
+POINTS = 33  # of a marginal
+REACH = 4.5  # of the integrals over the other hyperparameters, before the stretch
+ACROSS = {1: 21, 2: 13}  # points of these integrals in each dimension, by how many the others are
+DEEPEST = 10.0  # how far below the top heights are used
+FAR = 0.65  # steps of the grid, for each root of a dimension, beyond which no node is near
+POWER = 5  # of the distance
+SMALL = 1e-7
+
+
+def internal_rows(field: Field, theta: Array) -> Array:
+    """Return the printed hyperparameters (rows,) on the scales where they are about normal."""
+    values = field.natural(theta)
+    return np.array([float(SCALES[row.scale].internal(v)) for row, v in zip(field.rows, values, strict=True)])
+
+
+def _directions(field: Field, theta: Array) -> Array:
+    """Return the derivatives (rows, d) of `internal_rows` at theta, by central differences."""
+    d, h = len(theta), 1e-5
+    out = np.empty((len(field.rows), d))
+    for i in range(d):
+        step = np.zeros(d)
+        step[i] = h
+        out[:, i] = (internal_rows(field, theta + step) - internal_rows(field, theta - step)) / (2.0 * h)
+    return out
+
+
+class Interpolant:
+    """The log density of the hyperparameters between the nodes of a grid.
+
+    A quintic radial function of each node plus a parabola: exact at the nodes and nearly so for normal densities
+    (Duchon 1977; Wendland 2005, *Scattered data approximation*, chapter 8). The coordinates are those of the grid, but
+    with one spread for both sides of an axis: two would put a kink where the density has none. Farther from all nodes
+    than they are from each other it is minus infinity.
+    """
+
+    def __init__(self, mode: Mode, nodes: Nodes) -> None:
+        self.mode = mode
+        z, heights = nodes.refused
+        kept = heights > mode.height - DEEPEST
+        self.centres = self._smooth(np.concatenate([nodes.thetas, mode.at(z[kept])]))
+        values = np.concatenate([nodes.stacked("height"), heights[kept]]) - mode.height
+        self.d = self.centres.shape[1]
+        basis = self._parabola(self.centres)
+        # beside few nodes a lower polynomial
+        self.terms = basis.shape[1] if len(values) >= 2 * basis.shape[1] else 1 + self.d
+        K, q = len(values), self.terms
+        system = np.zeros((K + q, K + q))
+        system[:K, :K] = self._radial(self.centres)
+        system[:K, K:] = basis[:, :q]
+        system[K:, :K] = basis[:, :q].T
+        self.weights = np.linalg.lstsq(system, np.concatenate([values, np.zeros(q)]), rcond=1e-12)[0]
+
+    def _smooth(self, theta: Array) -> Array:
+        mode = self.mode
+        s = np.linalg.solve(mode.axes, (theta - mode.theta)[..., None])[..., 0]
+        return relaxed(2.0 * s / (mode.left + mode.right))
+
+    def _parabola(self, u: Array) -> Array:
+        a, b = np.triu_indices(self.d)
+        return np.concatenate([np.ones((len(u), 1)), u, u[:, a] * u[:, b]], axis=1)
+
+    def _distances(self, u: Array) -> Array:
+        squares = (
+            np.square(u).sum(axis=1)[:, None] + np.square(self.centres).sum(axis=1) - 2.0 * u @ self.centres.T
+        )
+        return np.asarray(np.sqrt(np.maximum(squares, 0.0)))
+
+    def _radial(self, u: Array) -> Array:
+        return np.asarray(self._distances(u) ** POWER)
+
+    def __call__(self, theta: Array) -> Array:
+        """Return the log density (M,) at hyperparameters (M, d), zero at the mode."""
+        u = self._smooth(theta)
+        r = self._distances(u)
+        K = len(self.centres)
+        out = r**POWER @ self.weights[:K] + self._parabola(u)[:, : self.terms] @ self.weights[K:]
+        return np.where(r.min(axis=1) > FAR * np.sqrt(self.d), -np.inf, np.minimum(out, 1.0))
+
+
+def hyper_marginals(field: Field, mode: Mode, nodes: Nodes) -> list[Marginal]:
+    """Return the marginal of each printed hyperparameter, in the order of the field's rows.
+
+    On a grid: of one hyperparameter the nodes themselves; of two and three the interpolated log density, integrated
+    over the others. Otherwise the density along the path of conditional means, normal with its own spread on either
+    side of each principal axis: the integration-free algorithm of Martins, Simpson, Lindgren & Rue (2013, section 3.2).
+    """
+    d = len(mode.theta)
+    if not field.rows:
+        return []
+    slopes = _directions(field, mode.theta)
+    single = [_coordinate(slope) for slope in slopes]
+    if nodes.kind == "grid" and d <= 3 and None not in single:
+        if d == 1:
+            return [_from_nodes(mode, nodes, row.scale) for row in field.rows]
+        between = Interpolant(mode, nodes)
+        pairs = zip(single, field.rows, strict=True)
+        made = [_integrated(mode, nodes, between, j, row.scale) for j, row in pairs if j is not None]
+        if all(one is not None for one in made):
+            return [one for one in made if one is not None]
+    starts = internal_rows(field, mode.theta)
+    rows = zip(field.rows, slopes, starts, strict=True)
+    return [_along(mode, slope, start, row.scale) for row, slope, start in rows]
+
+
+def _coordinate(slope: Array) -> int | None:
+    """Return which internal coordinate a row is, None for a function of several."""
+    j = int(np.abs(slope).argmax())
+    rest = np.delete(slope, j)
+    return j if abs(slope[j] - 1.0) < 1e-5 and not (np.abs(rest) > SMALL).any() else None
+
+
+def _from_nodes(mode: Mode, nodes: Nodes, scale: str) -> Marginal:
+    z, heights = nodes.refused
+    kept = heights > mode.height - DEEPEST
+    theta = np.concatenate([nodes.thetas[:, 0], mode.at(z[kept])[:, 0]])
+    values = np.concatenate([nodes.stacked("height"), heights[kept]]) - mode.height
+    order = np.argsort(theta)
+    return Marginal(theta[order], values[order], scale)
+
+
+def _integrated(mode: Mode, nodes: Nodes, between: Interpolant, j: int, scale: str) -> Marginal | None:
+    """Return the marginal of internal coordinate j, None where the nodes do not carry it."""
+    d, C = len(mode.theta), mode.covariance
+    sd = float(np.sqrt(C[j, j]))
+    reach = relaxed((nodes.thetas[:, j] - mode.theta[j]) / sd)
+    t = stretched(np.linspace(float(reach.min()) - 0.4, float(reach.max()) + 0.4, POINTS)) * sd
+    others = np.delete(np.arange(d), j)
+    slope = C[others, j] / C[j, j]
+    inner = C[np.ix_(others, others)] - np.outer(slope, C[j, others])
+    values, vectors = np.linalg.eigh(0.5 * (inner + inner.T))
+    root = vectors * np.sqrt(np.maximum(values, 1e-12))
+    v, log_weights = product(ACROSS[d - 1], REACH, d - 1, stretched)
+    theta = np.empty((len(t), len(v), d))
+    theta[:, :, j] = mode.theta[j] + t[:, None]
+    theta[:, :, others] = mode.theta[others] + t[:, None, None] * slope + (v @ root.T)[None]
+    heights = between(theta.reshape(-1, d)).reshape(len(t), -1) + log_weights
+    with np.errstate(divide="ignore"):
+        density = np.log(np.exp(heights).sum(axis=1))
+    if np.isfinite(density).sum() < 8:
+        return None
+    return Marginal(mode.theta[j] + t, density, scale)
+
+
+def _along(mode: Mode, slope: Array, start: float, scale: str) -> Marginal:
+    """Return the marginal of a function with this gradient at the mode, by the density on the conditional means."""
+    spread = mode.covariance @ slope
+    variance = float(slope @ spread)
+    t = stretched(np.linspace(-REACH, REACH, POINTS)) * np.sqrt(variance)
+    z = mode.coordinates(mode.theta + t[:, None] * (spread / variance))
+    return Marginal(start + t, -0.5 * np.square(z).sum(axis=1), scale)

@@ -1,0 +1,94 @@
+"""The likelihood of the rows as the engine needs it: derivatives at any predictor, means of them over a Gaussian."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayou._types import Array
+from bayou.conditional.hermite import hermite_rule
+from bayou.families.rows import row_derivatives
+
+if TYPE_CHECKING:
+    from bayou.model import Model
+
+__all__ = ["Likelihood", "normal_rule"]
+
+STACKED = 5000  # rows up to which all nodes of a rule are evaluated in one call
+
+
+def normal_rule(nodes: int) -> tuple[Array, Array]:
+    """Return points and weights (nodes,) of Gauss-Hermite quadrature for the standard normal density."""
+    x, log_weights = hermite_rule(nodes)
+    weights = np.exp(log_weights - 0.5 * np.square(x))
+    return x, weights / weights.sum()
+
+
+class Likelihood:
+    """The rows of one model, in the order of its data.
+
+    Attributes
+    ----------
+    gaussian
+        Whether log p(y | eta) is a parabola in eta, so that the Gaussian of x given theta is exact.
+    """
+
+    def __init__(self, model: Model) -> None:
+        design = model.design
+        self.model, self.family = model, model.family
+        self.y, self.trials, self.weights = (
+            np.ascontiguousarray(a, dtype=np.float64) for a in (design.y, design.trials, design.weights)
+        )
+        self.n = len(self.y)
+        self._stacked: tuple[Array, Array, Array] | None = None
+        self.gaussian = self.family.name == "gaussian" and self.family.link.name == "identity"
+        self.name = None if model.dispersion_known else self.family.dispersion
+
+    def dispersion(self, natural: dict[str, Array]) -> Array | None:
+        """Return each row's dispersion (n,) at one theta, given `unpack_theta` of it alone; None without one."""
+        if self.family.dispersion is None:
+            return None
+        design = self.model.design
+        if self.name is None:
+            return np.asarray(design.standard_errors, dtype=np.float64)
+        values = np.ravel(natural[self.name])
+        return np.asarray(values[design.sigma_codes] if design.sigma_by is not None else np.full(self.n, values[0]))
+
+    def log_density(self, eta: Array, dispersion: Array | None) -> Array:
+        """Return log p(y_i | eta_i) (…, n) with every constant."""
+        return self.family.log_density(self.y, eta, dispersion, self.trials, self.weights)
+
+    def cumulative(self, eta: Array, dispersion: Array | None) -> Array:
+        """Return P(Y_i <= y_i | eta_i) (…, n)."""
+        return self.family.cdf(self.y, eta, dispersion, self.trials, self.weights)
+
+    def derivatives(self, eta: Array, dispersion: Array | None) -> tuple[Array, Array]:
+        """Return l'(eta) and −l''(eta), both (n,)."""
+        if dispersion is not None and (dispersion != dispersion[0]).any():
+            known: Any = (self.y, eta, dispersion, self.trials, self.weights)
+            return self.family.gradient(*known), self.family.curvature(*known)
+        value, gradient, curvature = np.empty(self.n), np.empty(self.n), np.empty(self.n)
+        one = 1.0 if dispersion is None else float(dispersion[0])
+        row_derivatives(
+            self.family.code, self.y, self.trials, self.weights, np.ascontiguousarray(eta), one, value, gradient,
+            curvature,
+        )  # fmt: skip
+        return gradient, curvature
+
+    def expected_derivatives(
+        self, mean: Array, sd: Array, dispersion: Array | None, rule: tuple[Array, Array]
+    ) -> tuple[Array, Array]:
+        """Return E l'(eta) and −E l''(eta) for eta_i ~ N(mean_i, sd_i²), both (n,)."""
+        z, w = rule
+        if dispersion is not None and (dispersion != dispersion[0]).any() or self.n > STACKED:
+            parts = [self.derivatives(mean + point * sd, dispersion) for point in z]
+            return w @ np.array([p[0] for p in parts]), w @ np.array([p[1] for p in parts])
+        if self._stacked is None or len(self._stacked[0]) != len(z) * self.n:
+            self._stacked = np.tile(self.y, len(z)), np.tile(self.trials, len(z)), np.tile(self.weights, len(z))
+        eta = (mean + z[:, None] * sd).ravel()
+        out = np.empty((3, len(eta)))
+        one = 1.0 if dispersion is None else float(dispersion[0])
+        y, trials, weights = self._stacked
+        row_derivatives(self.family.code, y, trials, weights, eta, one, out[0], out[1], out[2])
+        return w @ out[1].reshape(len(z), -1), w @ out[2].reshape(len(z), -1)

@@ -1,0 +1,182 @@
+"""From what the engine has found to the one result type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayou._types import Array
+from bayou.engines.nested.criteria import scores
+from bayou.engines.nested.draws import Sampler
+from bayou.engines.nested.latent import Parts
+from bayou.engines.nested.run import Found
+from bayou.engines.nested.weighing import parabola
+from bayou.posterior import Marginal, Mixture, Posterior, factor_names
+from bayou.posterior.approximation import Approximation, Scores
+from bayou.posterior.lazy import DrawnOnDemand
+
+if TYPE_CHECKING:
+    from bayou.model import Model
+
+__all__ = ["continued", "posterior"]
+
+CHAINS = 4
+WARMUP = 500
+KINDS = {"grid": "on a grid", "ccd": "of a composite design", "empirical_bayes": "at the mode"}
+TOLD = 0.1  # posterior sds: a shift that is worth a sentence
+
+
+def posterior(model: Model, engine: str, found: Found, draws: int, seed: int) -> Posterior:
+    """Return the weighted answer, or the unweighted one where no check was asked for."""
+    corrected = found.corrected
+    names = factor_names([g.name for g in model.design.groupings], model.family.dispersion)
+    parts = found.parts if corrected is None else corrected.parts
+    hyper = found.hyper if corrected is None else corrected.hyper
+    P = len(model.design.coefficients)
+    marginals = {}
+    for k, name in enumerate(found.names):
+        marginals[name] = _marginal(parts, parts.means.shape[1] - P + k) if k < P else hyper[k - P]
+    messages = list(found.messages)
+    check: dict[str, Any] = {}
+    if corrected is not None:
+        check = _facts(found, ok=True, corrected=True)
+        if corrected.shift > TOLD:
+            messages.append(
+                f"The importance weights corrected {corrected.shifted} by {corrected.shift:.2f} posterior sds."
+            )
+    approximation = _approximation(found, marginals, _effects(found, parts, names), messages, check)
+    sampler = Sampler(
+        found.field, found.mode, found.nodes, found.strategy, found.rows.gaussian, found.particles,
+        None if corrected is None else corrected.weights.exact,
+    )  # fmt: skip
+    lead = (CHAINS, draws)
+    one = {**found.field.unpack(found.field.x[None], names), **found.field.unpack_theta(found.mode.theta[None], names)}
+    shapes = {name: (*lead, *values.shape[1:]) for name, values in one.items()}
+    drawn = DrawnOnDemand(shapes, lambda: sampler(CHAINS, draws, seed, names))
+    return Posterior(
+        model=model, engine=engine, draws=drawn, statistics={}, info=_info(found, messages),
+        approximation=approximation,
+    )  # fmt: skip
+
+
+def continued(
+    model: Model, engine: str, found: Found, draws: int, cores: int, rng: np.random.Generator
+) -> Posterior:
+    """Go on by Markov chain from the approximation, and return what it finds."""
+    from bayou.engines.field import continue_from
+
+    corrected = found.corrected
+    assert corrected is not None and found.particles is not None
+    thetas, weights = found.particles.thetas, corrected.weights.exact
+    # wider than the approximation where the weights say so
+    spread = found.mode.axes * np.maximum(found.mode.left, found.mode.right)
+    starts = thetas[rng.choice(len(thetas), CHAINS, p=weights)] if np.isfinite(weights).all() else None
+    result = continue_from(
+        model, found.mode.theta, spread, rng, draws=draws, warmup=WARMUP, chains=CHAINS, cores=cores, progress=False,
+        starts=starts, approximation=found.field,
+    )  # fmt: skip
+    sentence = f"The self-check failed: {', '.join(corrected.reasons)}. The answer is that of a Markov chain instead."
+    messages = [*found.messages, sentence]
+    values = {name: result.values(place) for name, place in result.rows.items()}
+    scales = {row.name: row.scale for row in found.field.rows}
+    marginals = {name: Marginal.of_draws(v, None, scales.get(name, "identity")) for name, v in values.items()}
+    check = _facts(found, ok=False, corrected=False) | {"continued": True}
+    result.approximation = _approximation(found, marginals, {}, messages, check)
+    result.engine = engine
+    result.info |= _info(found, [*result.info.get("messages", []), *messages])
+    return result
+
+
+def _marginal(parts: Parts, k: int) -> Marginal:
+    return Marginal.mixture(parts.means[:, k], parts.sds[:, k], parts.weights)
+
+
+def _effects(found: Found, parts: Parts, names: Mapping[str, str]) -> dict[str, Any]:
+    """Return the marginals of all coefficients by variable, unpacked when one is looked at."""
+    N = len(found.field.x)
+    kept: dict[str, Mixture] = {}
+
+    def one(name: str) -> Mixture:
+        if not kept:
+            means = found.field.unpack(parts.means[:, :N], names)
+            sds = found.field.unpack(parts.sds[:, :N], names)
+            kept.update({k: Mixture(parts.weights, means[k], sds[k]) for k in means if k != "beta"})
+        return kept[name]
+
+    variables = [k for k in found.field.unpack(found.field.x[None], names) if k != "beta"]
+    return {name: (lambda name=name: one(name)) for name in variables}
+
+
+def _approximation(
+    found: Found, marginals: dict[str, Marginal], effects: dict[str, Any], messages: list[str], check: dict[str, Any]
+) -> Approximation:
+    nodes, corrected = found.nodes, found.corrected
+    shares = nodes.log_shares if corrected is None else _reweighted(found)
+    K = len(nodes.nodes)
+    words = found.strategy.replace("_", " ")
+    method = f"{words}, {K} node{'s' if K > 1 else ''} {KINDS[nodes.kind]}"
+
+    def criteria() -> Scores:
+        return scores(found.rows, nodes, shares)
+
+    return Approximation(
+        method=method,
+        marginals=marginals,
+        thetas=nodes.thetas,
+        log_weights=shares,
+        effects=effects,
+        log_marginal=nodes.log_marginal if corrected is None else corrected.log_marginal,
+        log_marginal_error=np.nan if corrected is None else corrected.log_marginal_error,
+        scores=criteria,
+        messages=tuple(messages),
+        check=check,
+    )
+
+
+def _reweighted(found: Found) -> Array:
+    """Return log shares of the nodes with what the particles say of p(y | theta) beyond Laplace's approximation.
+
+    The log of the ratio is taken as a parabola in the coordinates of the mode, fitted by least squares.
+    """
+    nodes, drawn, corrected = found.nodes, found.particles, found.corrected
+    base = nodes.log_shares
+    if drawn is None or corrected is None or found.rows.gaussian or len(nodes.nodes) < 2:
+        return base
+    weight = np.sqrt(corrected.weights.exact)
+    ratio = drawn.log_estimates
+
+    def features(z: Array) -> Array:
+        return parabola(np.clip(z, -5.0, 5.0))
+
+    F = features(found.mode.coordinates(drawn.thetas))
+    used = np.isfinite(ratio) & (weight > 0.0)
+    if used.sum() <= 2 * F.shape[1]:
+        return base
+    c = np.linalg.lstsq(F[used] * weight[used, None], ratio[used] * weight[used], rcond=None)[0]
+    out = base + features(nodes.stacked("z")) @ c
+    out -= out.max()
+    return np.asarray(out - np.log(np.exp(out).sum()))
+
+
+def _facts(found: Found, ok: bool, corrected: bool) -> dict[str, Any]:
+    done = found.corrected
+    assert done is not None
+    return {
+        "shift": done.shift,
+        "shifted": done.shifted,
+        "effective_size": done.effective_size,
+        "k_hat": done.k_hat,
+        "error": done.error,
+        "ok": ok,
+        "corrected": corrected,
+    }
+
+
+def _info(found: Found, messages: list[str]) -> dict[str, Any]:
+    return {
+        "method": f"{len(found.nodes.nodes)} nodes of {found.field.size} hyperparameters",
+        "seconds_by_stretch": found.seconds,
+        "messages": messages,
+    }

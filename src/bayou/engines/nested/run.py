@@ -1,0 +1,163 @@
+"""The whole way of the engine: mode, nodes, marginals, check."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bayou.conditional.field import Field
+from bayou.engines.nested.check import LARGEST_K, LEAST_SIZE, Corrected, correct
+from bayou.engines.nested.explore import Mode, explore
+from bayou.engines.nested.hyper import hyper_marginals
+from bayou.engines.nested.importance import EASY, Particles, model_size, particles, sizes
+from bayou.engines.nested.latent import Parts, parts_of, unit_of
+from bayou.engines.nested.likelihood import Likelihood
+from bayou.engines.nested.survey import Nodes, survey
+from bayou.errors import BayouError, Unsupported
+
+if TYPE_CHECKING:
+    from bayou.model import Model
+    from bayou.posterior import Marginal
+
+__all__ = ["Found", "find"]
+
+MOST_ON_A_GRID = 4  # hyperparameters
+NEARLY, MORE = 0.1, 4  # share of the effective size that it takes from which more draws help, and how many more
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What the engine has found.
+
+    Attributes
+    ----------
+    parts
+        Mixtures of the coefficients by the strategy, before any correction.
+    hyper
+        Marginals of the printed hyperparameters, likewise.
+    particles, corrected
+        Of the check; None where there was none.
+    seconds
+        Of each stretch of the way.
+    """
+
+    field: Field
+    mode: Mode
+    rows: Likelihood
+    nodes: Nodes
+    strategy: str
+    parts: Parts
+    hyper: tuple[Marginal, ...]
+    particles: Particles | None
+    corrected: Corrected | None
+    seconds: dict[str, float]
+    messages: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the printed rows, the fixed effects first."""
+        return row_names(self.field)
+
+
+def row_names(field: Field) -> tuple[str, ...]:
+    """Return the names of the printed rows of a model, the fixed effects first."""
+    coefficients = field.model.design.coefficients
+    return (*(f"beta[{c}]" for c in coefficients), *(row.name for row in field.rows))
+
+
+def find(
+    model: Model, strategy: str, kind: str, check: bool, cores: int, rng: np.random.Generator
+) -> Found:
+    """Explore, survey, integrate and check.
+
+    Raises
+    ------
+    Unsupported
+        For fixed effects that cannot be integrated out, for a grid of more than four hyperparameters, and for one
+        dispersion per level of a family that is not Gaussian.
+    BayouError
+        If the density of the hyperparameters has no mode to be found.
+    """
+    started = time.perf_counter()
+    if len(model.design.sigma_levels) > 1 and model.family.name != "gaussian":
+        raise Unsupported(
+            f"INLA takes one {model.family.dispersion} for all rows; sigma_by= gives a {model.family.name} response "
+            "several. Leave sigma_by out, or use engine='metropolis'."
+        )
+    field = Field(model)
+    if kind == "grid" and field.size > MOST_ON_A_GRID:
+        raise Unsupported(
+            f"A grid over {field.size} hyperparameters has too many nodes. Use nodes='ccd' (nodes='auto' takes it)."
+        )
+    rows = Likelihood(model)
+    try:
+        mode = explore(field)
+    except ArithmeticError as error:
+        raise BayouError(
+            f"INLA found no mode of the hyperparameters: {error}. The data may say nothing of some of them: give "
+            "informative priors, or use engine='metropolis'."
+        ) from error
+    messages = []
+    if not mode.converged:
+        messages.append("The search for the mode of the hyperparameters stopped before it had converged.")
+    explored = time.perf_counter()
+    nodes = survey(field, rows, mode, kind, strategy, cores)
+    if not nodes.nodes:
+        raise BayouError(
+            "INLA found no mode of the coefficients at any node of the hyperparameters. Use engine='metropolis'."
+        )
+    lost = sum(not node.settled for node in nodes.nodes)
+    if lost and strategy != "gaussian":
+        messages.append(f"The correction of the means was not found at {lost} of {len(nodes.nodes)} nodes.")
+    surveyed = time.perf_counter()
+    base, parts = parts_of(field, nodes)
+    hyper = tuple(hyper_marginals(field, mode, nodes))
+    integrated = time.perf_counter()
+    drawn, corrected = None, None
+    if check:
+        drawn, corrected = _checked(field, mode, nodes, base, parts, hyper, rows, strategy, rng, cores)
+    ended = time.perf_counter()
+    seconds = {
+        "exploring": explored - started,
+        "nodes": surveyed - explored,
+        "marginals": integrated - surveyed,
+        "checking": ended - integrated,
+    }
+    return Found(
+        field, mode, rows, nodes, strategy, parts, hyper, drawn, corrected, seconds, tuple(messages)
+    )
+
+
+def _checked(
+    field: Field, mode: Mode, nodes: Nodes, base: Parts, parts: Parts, hyper: tuple[Marginal, ...], rows: Likelihood,
+    strategy: str, rng: np.random.Generator, cores: int,
+) -> tuple[Particles, Corrected]:  # fmt: skip
+    """Draw and weigh; where that is nearly enough, do so once more with many draws."""
+    field.place(mode.theta)
+    unit = unit_of(field, base, mode.theta)
+    thetas, pairs = sizes(field, mode, nodes, rows.gaussian, rng)
+    moved = base if strategy != "gaussian" else _moved(field, nodes, base)
+    names = row_names(field)
+    drawn = particles(field, mode, nodes, unit, rows.gaussian, (thetas, pairs), rng, cores)
+    corrected = correct(field, mode, nodes, moved, parts, hyper, unit, drawn, names)
+    if corrected.reasons and corrected.k_hat < LARGEST_K and corrected.effective_size > NEARLY * LEAST_SIZE:
+        field.place(mode.theta)
+        more = MORE if model_size(field) <= EASY else 2
+        drawn = particles(field, mode, nodes, unit, rows.gaussian, (more * thetas, 2 * pairs), rng, cores)
+        corrected = correct(field, mode, nodes, moved, parts, hyper, unit, drawn, names)
+    return drawn, corrected
+
+
+def _moved(field: Field, nodes: Nodes, base: Parts) -> Parts:
+    """Return the mixtures of the moved Gaussians that the particles are drawn from, where the strategy moves none."""
+    means = base.means.copy()
+    back, where = field.model.working.to_printed, field.columns["beta"]
+    for k, node in enumerate(nodes.nodes):
+        if node.pull.any():
+            field.place(node.theta)
+            move = field.solve(field.project(node.pull))
+            means[k] += np.concatenate([move, back @ move[where]])
+    return Parts(base.weights, means, base.sds)

@@ -1,0 +1,105 @@
+"""Which rows share a fresh group, and what is said of levels that a fit has not seen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayou._types import Integers, Labels
+from bayou.errors import DataError
+from bayou.predict.structured import CURVES, Piece, acts_as_group
+
+if TYPE_CHECKING:
+    from bayou.design.structured import StructuredTerm
+    from bayou.posterior import Posterior
+    from bayou.predict.linear import Rows
+
+__all__ = ["fresh_levels", "is_missing", "numbered", "refuse_lacking", "refuse_unseen_structured"]
+
+
+def is_missing(label: Any) -> bool:
+    """Return whether a level label is None, NaN or NA."""
+    if label is None:
+        return True
+    try:
+        return bool(label != label)
+    except (TypeError, ValueError):
+        return True
+
+
+def numbered(codes: Integers, labels: Labels) -> Integers:
+    """Return numbers of the levels in order of appearance; a row of missing level stands alone."""
+    seen: dict[Any, int] = {}
+    out = np.empty(len(codes), dtype=np.int64)
+    for i, label in enumerate(labels):
+        key = (i,) if is_missing(label) else label
+        out[i] = seen.setdefault(key, len(seen))
+    return out
+
+
+def fresh_levels(term: StructuredTerm, piece: Piece) -> Integers:
+    """Return the number of the fresh copy (curves) or area of each row, (n,)."""
+    if term.kind in CURVES:
+        return numbered(np.zeros(len(piece.copies), dtype=np.int64), piece.copies)
+    keys = np.empty(len(piece.labels), dtype=object)
+    for i, (area, own) in enumerate(zip(piece.labels, piece.copies, strict=True)):
+        keys[i] = None if is_missing(area) or is_missing(own) else (area, own)
+    return numbered(np.zeros(len(keys), dtype=np.int64), keys)
+
+
+def refuse_lacking(posterior: Posterior, rows: Rows) -> None:
+    """Refuse rows in which a curve has no coordinate: it is part of every prediction.
+
+    Raises
+    ------
+    DataError
+        Naming the column.
+    """
+    for term, piece in zip(posterior.model.design.structured, rows.structured, strict=True):
+        if term.kind not in CURVES:
+            continue
+        if term.column in rows.absent:
+            raise DataError(f"the new data lack `{term.column}`, which `{term.text}` needs in every prediction.")
+        bad = np.unique(piece.rows[(piece.node < 0) & np.isnan(piece.coordinate)])
+        if bad.size:
+            raise DataError(
+                f"`{term.column}` is missing in {_rows(bad)}, and `{term.text}` needs it in every prediction; fill it "
+                "in, or leave those rows out."
+            )
+
+
+def refuse_unseen_structured(posterior: Posterior, rows: Rows, choices: str) -> None:
+    """Refuse areas and levels of ``by`` that have no values of their own; ``choices`` says what else there is.
+
+    Raises
+    ------
+    DataError
+        Naming columns, levels and options.
+    """
+    for term, piece in zip(posterior.model.design.structured, rows.structured, strict=True):
+        if not acts_as_group(term):
+            continue
+        names = [*([] if term.by is None else term.by.split(":")), *([] if term.kind in CURVES else [term.column])]
+        absent = [name for name in names if name in rows.absent]
+        if absent:
+            shown = ", ".join(repr(name) for name in absent)
+            raise DataError(f"The new data have no column {shown}, of which `{term.text}` has values. {choices}")
+        unknown = np.unique(piece.rows[piece.replicate < 0])
+        if unknown.size:
+            raise DataError(_unseen(str(term.by), piece.copies[unknown], choices))
+        missing = np.unique(piece.rows[piece.node < 0])
+        if missing.size and term.kind not in CURVES:
+            raise DataError(_unseen(term.column, piece.labels[missing], choices))
+
+
+def _unseen(column: str, labels: Labels, choices: str) -> str:
+    levels = list(dict.fromkeys("(missing)" if is_missing(x) else str(x) for x in labels))
+    named = ", ".join(levels[:5]) + (f" and {len(levels) - 5} more" if len(levels) > 5 else "")
+    count = "1 row has a level" if len(labels) == 1 else f"{len(labels):,} rows have levels"
+    return f"{count} of {column!r} that the fit has not seen: {named}. {choices}"
+
+
+def _rows(places: Integers) -> str:
+    shown = ", ".join(str(k + 1) for k in places[:5])
+    return f"row{'' if len(places) == 1 else 's'} {shown}" + (" and others" if len(places) > 5 else "")
