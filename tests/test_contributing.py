@@ -64,4 +64,4 @@ def test_engine_template(tmp_path, monkeypatch):
 def test_effect_template(tmp_path, monkeypatch):
     module = template("effect", tmp_path, monkeypatch)
     module.test_against_the_dense_matrix()
-    assert np.isclose(module.log_density(np.zeros(2), 1.0), -np.log(2 * np.pi))
+    assert module.Bridge(3, replicates=4).draw(np.zeros(1), np.random.default_rng(1), 2).shape == (2, 4, 3)
