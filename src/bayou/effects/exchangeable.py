@@ -92,10 +92,14 @@ class Exchangeable(Effect):
 
     def coefficients(self, theta: Array) -> Array:
         """Return the lower triangle of Sigma⁻¹, column by column."""
+        if self.size == 1:
+            return np.exp(-2.0 * theta)
         return np.asarray(self._inverse(theta)[self.indices, self._columns])
 
     def coefficient_slopes(self, theta: Array) -> Array:
         """Return −Sigma⁻¹ (dSigma) Sigma⁻¹ for each coordinate, (K, d)."""
+        if self.size == 1:
+            return np.asarray(-2.0 * np.exp(-2.0 * theta)[:, None])
         P, L = self._inverse(theta), self.factor(theta)
         out = np.empty((len(self.indices), len(theta)))
         for k in range(len(theta)):

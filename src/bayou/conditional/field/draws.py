@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy.sparse
 
 from bayou._types import Array
 from bayou.conditional.field.constraint import Constraint
-from bayou.conditional.field.mode import Point, System, penalty, quadratic
+from bayou.conditional.field.mode import Point, System, quadratic_slope
 from bayou.conditional.field.rows import predictor
 from bayou.families.rows import row_log_density
 from bayou.jit import kernel, window
@@ -33,24 +34,23 @@ class Root:
         self.constraint, self.k = constraint, k
         if not k:
             return
+        N = constraint.V.shape[1]
+        rows = scipy.sparse.csr_array((constraint.value, constraint.column, constraint.start), shape=(k, N))
+        self.transposed_rows = rows.T.tocsr()  # (N, k)
         forced, moved = constraint.V[:k], constraint.V[k:]
-        self.gain = np.linalg.solve(self._constrain(forced.T).T, forced).T  # (N, k)
-        self.spread = moved - self._constrain(moved.T) @ self.gain.T  # (k, N) rows of U'
+        self.gain = np.linalg.solve(self._constrain(forced).T, forced).T  # (N, k)
+        self.spread = moved - self._constrain(moved) @ self.gain.T  # (k, N) rows of U'
         inner = np.diag(1.0 / constraint.kappa) - self.spread[:, constraint.anchor]
         self.spread = np.linalg.solve(np.linalg.cholesky(0.5 * (inner + inner.T)), self.spread)
 
-    def _constrain(self, x: Array) -> Array:
-        """Return C x for x (N, S), transposed: (S, k)."""
-        c = self.constraint
-        owner = np.repeat(np.arange(self.k), np.diff(c.start))
-        out = np.zeros((self.k, x.shape[1]))
-        np.add.at(out, owner, c.value[:, None] * x[c.column])
-        return out.T
+    def _constrain(self, X: Array) -> Array:
+        """Return C x of each row of X (S, N): (S, k)."""
+        return np.asarray(X @ self.transposed_rows)
 
     def finish(self, X: Array, z: Array) -> None:
         """Turn L'⁻¹ z₁ (S, N) into draws around zero, in place; z (S, k) are the further normals."""
         if self.k:
-            X -= self._constrain(X.T) @ self.gain.T
+            X -= self._constrain(X) @ self.gain.T
             X += z @ self.spread
 
 
@@ -58,11 +58,7 @@ class Root:
         """Return what the transposed map makes of r (N,), before L⁻¹ comes to the first part: (N,) and (k,)."""
         if not self.k:
             return r.copy(), np.zeros(0)
-        c = self.constraint
-        first = r.copy()
-        owner = np.repeat(np.arange(self.k), np.diff(c.start))
-        np.subtract.at(first, c.column, c.value * (self.gain.T @ r)[owner])
-        return first, self.spread @ r
+        return r - self.transposed_rows @ (self.gain.T @ r), self.spread @ r
 
 
 @kernel(entry=True)
@@ -77,21 +73,30 @@ def draws(system: System, Z: Array, X: Array) -> None:
 def log_ratios(system: System, point: Point, dispersion: float, X: Array, eta: Array, out: Array) -> None:
     """Out (S,) <- l(eta) − ½ x'Qx + x'm + ½ (x − mode)'H (x − mode) for each row x of X.
 
-    What the log density of the coefficients given the data has beyond its Gaussian, up to a constant.
+    What the log density of the coefficients given the data has beyond its Gaussian, up to a constant. The quadratic
+    forms in Q cancel but for x'(m − Q mode) + ½ mode'Q mode.
     """
     S, N = X.shape
     n = eta.shape[0]
+    slope = point.x_new
+    for j in range(N):
+        slope[j] = 0.0
+    quadratic_slope(system.prior, point.x, slope)
+    constant = 0.0
+    for j in range(N):
+        constant += 0.5 * point.x[j] * slope[j]
+        slope[j] = system.prior.linear[j] - slope[j]
     for s in range(S):
         x = window(X, s * N, N)
         for i in range(n):
             eta[i] = point.fixed[i]
         predictor(system.rows, x, eta)
         total = row_log_density(system.code, system.y, system.trials, system.weights, eta, dispersion, point.lanes)
-        total -= penalty(system.prior, x)
         half = 0.0
         for i in range(n):
             t = eta[i] - point.eta[i]
             half += point.weight[i] * t * t
+        linear = 0.0
         for j in range(N):
-            point.x_new[j] = x[j] - point.x[j]
-        out[s] = total + 0.5 * (half + quadratic(system.prior, point.x_new))
+            linear += slope[j] * x[j]
+        out[s] = total + linear + constant + 0.5 * half

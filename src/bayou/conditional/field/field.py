@@ -240,9 +240,8 @@ class Field(AtMode):
         value = self.system.prior.value
         for c in self.parts:
             own, count = theta[c.hyper], len(c.effect.indices)
-            value[at : at + count * c.effect.replicates] = np.tile(
-                c.effect.coefficients(own) @ c.effect.matrices, c.effect.replicates
-            )
+            whole = value[at : at + count * c.effect.replicates].reshape(c.effect.replicates, count)
+            whole[:] = c.effect.coefficients(own) @ c.effect.matrices
             at += count * c.effect.replicates
             total += c.effect.replicates * (c.effect.log_determinant(own) - c.effect.rank * LOG_2PI)
         if not np.isfinite(value).all():

@@ -118,16 +118,21 @@ class Seat:
         if self.target.exact:
             self.ratio = float(self.field.value())
         else:
-            self.z = z
-            self.x = self.field.transform(z[None])[0]
-            self.ratio = self.log_ratio(self.x)
+            try:
+                self.x = self.field.transform(z[None])[0]
+            except np.linalg.LinAlgError:  # the constraints lost definiteness to rounding
+                return False
+            self.z, self.ratio = z, self.log_ratio(self.x)
         return math.isfinite(self.density)
 
     def sit_with(self, theta: Array, x: Array, normals: Array) -> bool:
         """Go to (theta, x), with z drawn given x; ``normals`` (dimension,) decide among those that x allows."""
         if not self._place(theta):
             return False
-        self.x, self.z = x, self.field.whiten(x, normals)
+        try:
+            self.x, self.z = x, self.field.whiten(x, normals)
+        except np.linalg.LinAlgError:
+            return False
         self.ratio = self.log_ratio(x)
         return math.isfinite(self.density)
 
