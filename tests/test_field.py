@@ -312,3 +312,17 @@ def test_flat_directions_leave_the_constants_of_the_others() -> None:
         assert field.place(field.initial)
         values.append(field.value())
     np.testing.assert_allclose(values[0], values[1] + np.log(wide * np.sqrt(2.0 * np.pi)), atol=1e-6)
+
+
+@pytest.mark.parametrize(("structure", "family"), [("icar", "poisson"), ("rw1", "bernoulli"), ("bym2", "gamma")])
+def test_chords_end_at_the_same_mode(structure: str, family: str) -> None:
+    plain, hasty = Field(model_of(structure, family)), Field(model_of(structure, family))
+    hasty.chords = True
+    rng = np.random.default_rng(3)
+    psi = somewhere(plain)
+    for step in (0.0, 0.01, 0.05, 0.3, 1.0, 2.0):
+        psi = psi + step * rng.standard_normal(plain.size)
+        assert plain.place(psi) and hasty.place(psi)
+        np.testing.assert_allclose(hasty.value(), plain.value(), rtol=1e-9)
+        np.testing.assert_allclose(hasty.x, plain.x, atol=1e-6)
+        np.testing.assert_allclose(hasty.slopes(), plain.slopes(), rtol=1e-5, atol=1e-6)
