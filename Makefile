@@ -37,6 +37,7 @@ slow: $(VENV)/.with-dev
 bench: $(VENV)/.with-dev
 	@$(BIN)/python -m benchmarks
 	@$(BIN)/python -m benchmarks.likelihood
+	@$(BIN)/python -m benchmarks.nested
 
 rivals: $(VENV)/.with-dev
 	@$(BIN)/python -m benchmarks.environments

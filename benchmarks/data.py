@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.fft import idctn
 
 import bayou
 
@@ -72,3 +73,50 @@ def counts() -> tuple[pd.DataFrame, str]:
     x = rng.normal(size=n)
     drawn = rng.poisson(np.exp(0.5 + 0.2 * x + b[:, 0] + b[:, 1] * x))
     return pd.DataFrame({"count": drawn, "x": x, "group": group}), "simulated, 100,000 rows in 10,000 groups"
+
+
+@cache
+def many_counts() -> tuple[pd.DataFrame, str]:
+    """100,000 counts y in 10,000 groups g; simulated anew by the same recipe where they are not beside the clone."""
+    try:
+        return found("sim1e5")()
+    except FileNotFoundError:
+        data, source = counts()
+    return data.rename(columns={"count": "y", "group": "g"}), source
+
+
+@cache
+def lattice(side: int = 100) -> tuple[pd.DataFrame, str]:
+    """Counts y on a square lattice, with expected counts E, a covariate x of slope .3 and a smooth surface u."""
+    if side == 100:
+        try:
+            return found("lattice100")()
+        except FileNotFoundError:
+            pass
+    rng = np.random.default_rng(1)
+    u = surface(rng.normal(size=(side, side))).ravel()
+    u /= np.sqrt(np.mean(np.square(u)))
+    x, expected = rng.normal(size=side * side), np.round(rng.gamma(4.0, 1.0, side * side) + 0.5, 2)
+    y = rng.poisson(expected * np.exp(-0.2 + 0.3 * x + 0.25 * u))
+    area = np.arange(1, side * side + 1)
+    return pd.DataFrame({"area": area, "y": y, "E": expected, "x": x, "u": u}), f"simulated, {side} x {side}"
+
+
+def lattice_edges(side: int = 100) -> pd.DataFrame:
+    """Return the pairs of neighbours of a square lattice whose areas are numbered from 1 along the rows."""
+    area = np.arange(1, side * side + 1).reshape(side, side)
+    along = [(area[:, :-1], area[:, 1:]), (area[:-1], area[1:])]
+    first, second = (np.concatenate([pair[k].ravel() for pair in along]) for k in (0, 1))
+    return pd.DataFrame({"i": first, "j": second})
+
+
+def surface(z: np.ndarray) -> np.ndarray:
+    """Return a draw of the intrinsic autoregression of a square lattice from standard normals.
+
+    Cosines diagonalise the precision of a lattice with free edges: eigenvalues 4 − 2 cos(pi i / s) − 2 cos(pi j / s).
+    """
+    side = len(z)
+    wave = np.cos(np.pi * np.arange(side) / side)
+    eigenvalues = 4.0 - 2.0 * wave[:, None] - 2.0 * wave
+    eigenvalues[0, 0] = np.inf
+    return np.asarray(idctn(z / np.sqrt(eigenvalues), norm="ortho"))

@@ -171,7 +171,7 @@ def megabytes(data: pd.DataFrame) -> float:
 def write(problem: Marginal, folder: Path, seconds: float = SECONDS) -> None:
     """Write the task and its data, and in ``small`` a fit of the same kind with which a program warms up."""
     (folder / "small").mkdir()
-    small = line(problem.family, 400, 20)
+    small = line("bernoulli" if problem.family == "binomial" else problem.family, 400, 20)
     for one, place in ((problem, folder), (small, folder / "small")):
         task = {
             "problem": one.name, "formula": one.formula, "family": one.family, "criterion": one.criterion,

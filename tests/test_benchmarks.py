@@ -17,16 +17,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import bayou
+
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the benchmarks are not installed
 
 from benchmarks import __main__ as command
 from benchmarks import (
+    data,
     environments,
     growth,
     likelihood,
     likelihood_growth,
     marginal,
     maximum,
+    nested,
+    nested_growth,
+    nested_problems,
+    ours_nested,
     outside,
     promises,
     table,
@@ -34,6 +41,8 @@ from benchmarks import (
 from benchmarks.marginal import MARGINAL, Marginal
 from benchmarks.maximum import Maximum
 from benchmarks.measure import Figure, Outcome, distance, repeated
+from benchmarks.nested_figure import CORRECTED, OURS, Nest
+from benchmarks.nested_problems import NESTED
 from benchmarks.problems import PROBLEMS
 from benchmarks.rivals import MAXIMISERS, RIVALS, hoff_numpy, jags, nuts, slides_r
 from benchmarks.task import Length, in_r, prepare
@@ -443,3 +452,138 @@ def test_a_rival_reaches_the_maximum_of_a_small_problem(rival: ModuleType) -> No
     assert took.log_likelihood == pytest.approx(known, abs=1e-3)
     assert took.converged
     assert 0.0 < took.whole < 2.0
+
+
+def test_every_nested_problem_is_a_model_or_names_its_missing_data() -> None:
+    models = 0
+    for problem in (*NESTED.values(), nested_problems.EVERY["lattice 25 x 25"], nested_problems.in_groups(1_000)):
+        try:
+            arguments = problem.arguments()
+        except FileNotFoundError as missing:
+            assert "not in ../shared/data" in str(missing)
+            continue
+        model = bayou.Model(**arguments)
+        assert model.priors_given
+        assert (len(model.design.groupings) > 0) == ("maximised" in problem.rivals or problem.name.startswith("counts"))
+        assert set(problem.structures) == set(arguments.get("structures", {}))
+        models += 1
+    assert models >= 5  # seeds are typed in, the counts and lattices can be simulated
+    assert {name for name, problem in NESTED.items() if problem.promised is None} == {"cbpp", "grouseticks"}
+    assert all(problem.recorded is not None for problem in NESTED.values())
+
+
+def test_a_simulated_lattice_has_its_edges_and_a_surface_of_mean_square_one() -> None:
+    frame, source = data.lattice(12)
+    pairs = data.lattice_edges(12)
+    assert "simulated" in source
+    assert len(pairs) == 2 * 12 * 11
+    row, column = (np.array(pairs[k]) - 1 for k in ("i", "j"))
+    assert set((column - row).tolist()) == {1, 12}
+    assert not np.any((row % 12 == 11) & (column - row == 1))
+    u = frame["u"].to_numpy()
+    assert u.mean() == pytest.approx(0.0, abs=1e-12)
+    assert np.mean(np.square(u)) == pytest.approx(1.0)
+    assert np.mean(u[row] * u[column]) > 0.3  # neighbours are alike
+    assert (frame["E"] > 0).all()
+
+
+def test_the_surface_of_a_lattice_is_a_draw_of_the_intrinsic_autoregression() -> None:
+    """A coloured unit vector times its transpose, summed, is the pseudo-inverse of the lattice's Laplacian."""
+    side, pairs = 4, data.lattice_edges(4).to_numpy() - 1
+    laplacian = np.zeros((16, 16))
+    for i, j in pairs:
+        laplacian[[i, j], [i, j]] += 1.0
+        laplacian[[i, j], [j, i]] -= 1.0
+    columns = np.array([data.surface(unit.reshape(side, side)).ravel() for unit in np.eye(16)])
+    assert columns.T @ columns == pytest.approx(np.linalg.pinv(laplacian), abs=1e-12)
+
+
+def test_the_same_nested_problem_goes_to_the_rivals(tmp_path: Path) -> None:
+    problem = NESTED["seeds"].marginal
+    marginal.write(problem, tmp_path)
+    task, back = _program("stopwatch").read(tmp_path)
+    assert (task["family"], task["criterion"]) == ("binomial", "Laplace")
+    assert task["formula"] == "proportion(r, n) ~ x1 + x2 + x12 + (1 | plate)"
+    assert back["x12"].tolist() == (back["x1"] * back["x2"]).tolist()
+    assert back["plate"].cat.categories.size == 21
+    small, first = _program("stopwatch").read(tmp_path / "small")
+    assert (small["family"], set(first["y"])) == ("bernoulli", {0.0, 1.0})
+
+
+def test_the_nested_command_names_the_missing_rivals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for program in (*nested.INNER.values(), nested.bambi_nutpie):
+        monkeypatch.setattr(program, "available", lambda: "It is not installed here.")
+    took = {"whole_cpu": 0.01, "whole": 0.02, "hyper": 1, "nodes": 7, "coefficients": 25, "reached": -74.9}
+    ours = [Nest("seeds", OURS, **took), Nest("seeds", CORRECTED, **took | {"whole_cpu": 0.07, "k_hat": 0.1})]
+    monkeypatch.setattr(nested.ours_nested, "outside", lambda *_: ours)
+    out = tmp_path / "table.md"
+    assert nested.main(["--only", "seeds", "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    for name in nested.RIVALS[1:]:
+        assert f"- {name}: It is not installed here." in said
+    by = {line.split("|")[1].strip(): [c.strip() for c in line.split("|")[2:-1]] for line in said.splitlines() if "|" in line}
+    assert by["R-INLA"][2] == "0.27"
+    assert by["R-INLA"][-2:] == ["27", "recorded on another machine, wall"]
+    assert by[CORRECTED][-2] == "7"
+    assert by["seeds: CPU s of model and fit"] == ["0.01", "at most 0.03", "reached"]
+    assert by["seeds: with the correction, CPU s"] == ["0.07", "at most 0.06", "NOT REACHED"]
+    assert "### seeds" in out.read_text(encoding="utf-8")
+
+
+def test_promises_of_inla_are_of_the_whole_call_and_of_no_stopped_one() -> None:
+    stopped = [Nest("Tokyo", OURS, whole_cpu=0.02), Nest("Tokyo", CORRECTED, "killed at 5 minutes.")]
+    lines = nested.kept(stopped, NESTED["Tokyo"])
+    assert [line[2] for line in lines] == [0.05, 0.1]
+    assert table.targets(lines).splitlines()[-1].rstrip(" |").endswith("–")
+    assert nested.kept(stopped, NESTED["cbpp"]) == []
+    text = nested.comparison(stopped)
+    assert "stopped, see below" in text
+    assert text.splitlines()[-1] == "- bayou, corrected: killed at 5 minutes."
+    both = [Nest("seeds", OURS, whole_cpu=0.02), Nest("seeds", CORRECTED, whole_cpu=0.05), Nest("seeds", "x", "not installed.")]
+    assert [cell.strip() for cell in nested.summary([both]).splitlines()[2].split("|")[2:-1]] == ["0.02", "0.05", "–", "2.5"]
+
+
+def test_bambi_is_timed_until_it_has_enough_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nested.bambi_nutpie, "run", lambda *_: None)
+    figure = Figure("seeds", "bambi, nutpie", wall=8.0, processor=4.0, effective=100.0, r_hat=1.0, worst="sd_plate")
+    monkeypatch.setattr(nested, "summed", lambda *_: figure)
+    # half of its scans are warm-up; of the others it would need four times as many
+    assert nested._drawn(NESTED["seeds"]).whole_cpu == pytest.approx(4.0 * (1 + 4) / 2)
+
+
+def test_growth_of_inla_is_a_row_a_size() -> None:
+    def measure(problem: nested_problems.Nested, seconds: float, minutes: float | None) -> list[Nest]:
+        took: dict[str, Any] = {"nodes": 5, "coefficients": 100, "hyper": 1, "peak": 0.3}
+        plain = Nest(problem.name, OURS, fit_cpu=0.5, **took)
+        return [plain, Nest(problem.name, CORRECTED, "killed at 1 minutes.")]
+
+    text = nested_growth.report(1.0, 1.0, nested_growth.SIZES[:2], measure)
+    _, _, first, second = text.splitlines()
+    cells = [cell.strip() for cell in first.split("|")[1:-1]]
+    assert cells[:5] == ["lattice 25 x 25", "625", "100", "1", "5"]
+    assert cells[6:9] == ["0.5", "stopped", "1,000"]
+    assert "lattice 50 x 50" in second
+    assert set(nested_growth.SIZES) <= set(nested_problems.EVERY)
+
+
+@pytest.mark.slow
+def test_inla_is_measured_in_a_process_of_its_own() -> None:
+    plain, corrected = ours_nested.outside(NESTED["seeds"], 0.1)
+    assert (plain.missing, corrected.missing) == (None, None)
+    assert (plain.hyper, plain.coefficients) == (1, 25)
+    assert plain.reached == pytest.approx(-74.97, abs=0.05)
+    assert corrected.reached == pytest.approx(-74.92, abs=0.08)
+    assert corrected.effective > 400
+    assert 0.0 < plain.fit_cpu < plain.whole_cpu < 1.0
+    assert 0.1 < plain.peak < 2.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rival", list(nested.INNER.values()), ids=list(nested.INNER))
+def test_a_rival_maximises_a_nested_problem(rival: ModuleType) -> None:
+    if (missing := rival.available()) is not None:
+        pytest.skip(missing)
+    took = rival.maximise(NESTED["seeds"].marginal, seconds=0.2)
+    assert took.log_likelihood == pytest.approx(-53.7699, abs=2e-3)

@@ -5,8 +5,12 @@ suppressPackageStartupMessages(library(glmmTMB))
 source(file.path(commandArgs(trailingOnly = TRUE)[1], "stopwatch.R"))
 
 made <- function(data, task, fit) {
-  family <- switch(task$family, gaussian = gaussian(), poisson = poisson(), bernoulli = binomial())
-  formula <- as.formula(task$formula, globalenv())
+  family <- switch(
+    task$family, gaussian = gaussian(), poisson = poisson(), bernoulli = binomial(), binomial = binomial()
+  )
+  # counts out of trials are a matrix of two columns here
+  text <- gsub("proportion\\((\\w+), (\\w+)\\)", "cbind(\\1, \\2 - \\1)", task$formula)
+  formula <- as.formula(text, globalenv())
   glmmTMB(formula, data, family = family, REML = task$criterion == "REML", doFit = fit)
 }
 

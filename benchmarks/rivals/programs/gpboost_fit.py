@@ -17,7 +17,9 @@ import numpy as np
 import pandas as pd
 from stopwatch import Task, measured  # type: ignore[import-not-found]
 
-LIKELIHOODS = {"gaussian": "gaussian", "poisson": "poisson", "bernoulli": "bernoulli_logit"}
+LIKELIHOODS = {
+    "gaussian": "gaussian", "poisson": "poisson", "bernoulli": "bernoulli_logit", "binomial": "binomial_logit",
+}  # fmt: skip
 
 
 def parts(task: Task) -> tuple[str, list[str], list[tuple[str | None, str]]]:
@@ -49,7 +51,12 @@ def build(data: pd.DataFrame, task: Task) -> Any:
         given["group_rand_coef_data"] = np.column_stack([data[slope] for _, slope in slopes])
         given["ind_effect_group_rand_coef"] = [number for number, _ in slopes]
     given |= {"matrix_inversion_method": sys.argv[1], "num_parallel_threads": 1}
-    return gpboost.GPModel(**given), data[response].to_numpy(), np.column_stack(columns)
+    counts = re.fullmatch(r"proportion\((\w+), (\w+)\)", response)
+    if counts is None:
+        # a response of zeros and ones alone is the small fit of a problem of proportions
+        return gpboost.GPModel(**given), data[response].to_numpy(), np.column_stack(columns)
+    successes, trials = (data[name].to_numpy(float) for name in counts.groups())
+    return gpboost.GPModel(**given, weights=trials), successes / trials, np.column_stack(columns)
 
 
 def fit(built: Any, task: Task) -> Any:
