@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from bayou.posterior import Posterior
+    from bayou.posterior import Marginal, Posterior
 
 __all__ = ["boundaries"]
 
@@ -20,24 +20,22 @@ def boundaries(posterior: Posterior) -> list[str]:
     design = posterior.model.design
     unit = 1.0
     if posterior.dispersion == "sigma":
-        unit = float(posterior.draws["sigma"].mean())
+        known = _marginal(posterior, "sigma")
+        unit = float(posterior.draws["sigma"].mean()) if known is None else known.mean
     for grouping in design.groupings:
         name = posterior.names[grouping.name]
-        sds = posterior.group("sd", grouping.name)
-        if sds is None:
-            continue
         sizes = np.sqrt(np.mean(np.square(grouping.Z), axis=0))
         for k, column in enumerate(grouping.coefficients):
+            row = f"sd_{name}[{column}]"
+            if row not in posterior.rows:
+                continue
             bar = NEAR_ZERO * unit / sizes[k] if sizes[k] > 0.0 else 0.0
-            chance = float((sds[..., k] < bar).mean())
+            chance = _chance(posterior, row, bar, below=True)
             if chance > 0.05:
-                notes.append(
-                    f"sd_{name}[{column}] may be zero: P(sd < {bar:.2g}) = {chance:.2f}. The groups "
-                    "may hardly differ here."
-                )
-    for row, place in posterior.rows.items():
+                notes.append(f"{row} may be zero: P(sd < {bar:.2g}) = {chance:.2f}. The groups may hardly differ here.")
+    for row in posterior.rows:
         if row.startswith("cor_"):
-            chance = float((np.abs(posterior.values(place)) > 0.99).mean())
+            chance = _chance(posterior, row, 0.99, below=False) + _chance(posterior, row, -0.99, below=True)
             if chance > 0.05:
                 notes.append(
                     f"{row} may be ±1: P(|cor| > 0.99) = {chance:.2f}. Consider uncorrelated coefficients, (… || g)."
@@ -60,13 +58,19 @@ def _structured_boundaries(posterior: Posterior, bar: float) -> list[str]:
     return notes
 
 
+def _marginal(posterior: Posterior, row: str) -> Marginal | None:
+    """Return the density of a row where there is one: nothing need be drawn."""
+    found = posterior.approximation
+    return None if found is None else found.marginals.get(row)
+
+
 def _chance(posterior: Posterior, row: str, bar: float, below: bool) -> float:
-    """Probability that a row is below (or above) a number, from its density where there is one."""
+    """Return the probability of a row below or above a bar; zero for one that the model does not have."""
     if row not in posterior.rows:
         return 0.0
-    found = posterior.approximation
-    if found is not None and row in found.marginals:
-        under = float(found.marginals[row].cumulative(bar))
-    else:
-        under = float((posterior.values(posterior.rows[row]) < bar).mean())
-    return under if below else 1.0 - under
+    known = _marginal(posterior, row)
+    if known is None:
+        draws = posterior.values(posterior.rows[row])
+        return float(((draws < bar) if below else (draws > bar)).mean())
+    share = float(known.cumulative(bar))
+    return share if below else 1.0 - share
