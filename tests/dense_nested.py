@@ -7,6 +7,7 @@ is an integral over one number; beta (one or none) and theta are summed over a g
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -111,6 +112,13 @@ class Known:
     def __init__(self, log_density: Any, start: np.ndarray) -> None:
         self.log_density, self.size, self.initial = log_density, len(start), start
         self.theta = start
+        # one standing for all effects, whose coordinates are walked along
+        hyper = tuple(SimpleNamespace(scale="log") for _ in start)
+        effect = SimpleNamespace(hyperparameters=hyper)
+        self.parts = (SimpleNamespace(effect=effect, hyper=slice(0, len(start)), log_prior=lambda theta: 0.0),)
+        self.levels = 0
+        self.model = SimpleNamespace(design=SimpleNamespace(n=1))
+        self.x = np.zeros(1)
 
     def place(self, theta: np.ndarray) -> bool:
         self.theta = np.array(theta)

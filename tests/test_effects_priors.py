@@ -114,13 +114,12 @@ def test_divergence_without_eigenvalues(monkeypatch):
 def test_mixing(graph, upper, probability, rng):
     prior = PCMixing(upper, probability, Bym2(graph).divergence)
     np.testing.assert_allclose(integral(prior), 1.0, rtol=1e-6)
-    np.testing.assert_allclose(integral(prior, logit(upper)), prior.tail, rtol=1e-6, atol=1e-7)
-    assert 0.0 < prior.tail < probability
+    np.testing.assert_allclose(integral(prior, logit(upper)), probability, rtol=1e-6, atol=1e-7)
     # and as a density of phi itself
     direct = scipy.integrate.quad(lambda x: np.exp(prior.log_density(x)), 0.05, 0.5, limit=200)[0]
     np.testing.assert_allclose(direct, integral(prior, logit(0.05), logit(0.5)), rtol=1e-7)
     draws = prior.draw(rng, 20_000)
-    assert abs(np.mean(draws > upper) - prior.tail) < 5 * np.sqrt(prior.tail * (1 - prior.tail) / 20_000)
+    assert abs(np.mean(draws > upper) - probability) < 5 * np.sqrt(probability * (1 - probability) / 20_000)
     assert str(prior) == f"PC({upper:.4g}, {probability:.4g})"
 
 

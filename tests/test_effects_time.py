@@ -183,6 +183,21 @@ def test_autoregression_at_new_times_is_exact_conditioning(rho):
     assert V[6, 6] > V[4, 4]  # wider farther out
 
 
+@pytest.mark.parametrize("nodes", [np.array([0.0, 1.0, 3.0, 4.0]), np.array([0.0, 0.7, 1.9, 4.0])])
+def test_draws_of_autoregressions_each_with_its_own_theta(nodes, rng):
+    """Without noise they are the conditional mean; each normal number alone gives a root of the covariance."""
+    effect = Autoregressive(nodes)
+    new = np.array([5.0, -2.0, 2.0, 1.0 if effect.whole else 0.7, 6.0, 2.5, -1.0])
+    thetas = np.column_stack([rng.normal(size=5), rng.uniform(0.1, 3.0, 5)])
+    f = rng.normal(size=(5, 4))
+    means = effect.extend_each(thetas, f, new, np.zeros((5, 7)))
+    roots = np.array([effect.extend_each(thetas, 0.0 * f, new, np.tile(row, (5, 1))) for row in np.eye(7)])
+    for k, theta in enumerate(thetas):
+        W, V = effect.extend_mean(theta, new)
+        assert np.allclose(means[k], W @ f[k], rtol=1e-10, atol=1e-12)
+        assert np.allclose(roots[:, k].T @ roots[:, k], V, rtol=1e-9, atol=1e-12)
+
+
 def test_negative_rho_has_whole_steps():
     effect = Autoregressive(GAPS)
     theta = np.array([0.0, np.arctanh(-0.6)])

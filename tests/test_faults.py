@@ -259,6 +259,23 @@ ELSEWHERE = {
     "draws beyond memory": "test_store.py::test_many_draws_stay_on_the_disk",
     "two runs in one folder": "test_store.py::test_two_runs_in_one_folder",
     "junk of any kind": "test_junk.py::test_a_model_or_an_error_of_ours",
+    "a graph that is none": "test_structured_bad_input.py::test_graph_refused",
+    "islands": "test_structured_bad_input.py::test_islands_are_said",
+    "several parts of a graph": "test_structured_bad_input.py::test_parts_are_said",
+    "duplicate edges": "test_structured_bad_input.py::test_duplicate_edges_are_merged_and_said",
+    "areas without rows": "test_structured_bad_input.py::test_areas_without_rows_are_said_and_what_informs_them",
+    "a matrix without names": "test_structured_bad_input.py::test_the_order_of_a_matrix_without_names_is_said",
+    "times that a walk cannot take": "test_structured_bad_input.py::test_times_refused",
+    "duplicated times": "test_structured_bad_input.py::test_duplicated_times_are_ordinary",
+    "a covariance that is not positive definite": "test_structured_bad_input.py::test_matrix_refused",
+    "priors of structured effects": "test_structured_bad_input.py::test_prior_refused",
+    "a line with a flat prior that stands there twice": (
+        "test_structured_bad_input.py::test_flat_directions_that_stand_there_twice"
+    ),
+    "a line that stands there twice without priors": "test_structured_bad_input.py::test_and_without_priors",
+    "new areas": "test_structured_bad_input.py::test_new_areas",
+    "new times": "test_structured_bad_input.py::test_times_beyond_the_data_are_said_and_wider",
+    "likelihoods up to a constant": "test_structured_compare.py::test_free_lines_have_a_constant_of_their_own",
     "no terminal": "test_chains.py::test_progress_is_quiet_without_a_terminal",
 }
 

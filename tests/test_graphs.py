@@ -121,7 +121,8 @@ def test_weights_duplicates_and_zeros():
     )
     assert read_graph(sparse.csr_matrix(2.5 * PATH), ABC).weights.tolist() == [2.5, 2.5]
     twice = sparse.coo_array((np.ones(4), ([0, 1, 1, 2], [1, 0, 2, 1])), shape=(3, 3))
-    assert read_graph(twice, ABC).notes == ()
+    assert read_graph((ABC, twice), ABC).notes == ()
+    assert read_graph(twice, ABC).notes == ("graph `W` has no names: its rows are taken as the sorted areas, a, b, c.",)
     assert read_graph({"a": ["b", "b"], "b": ["a"], "c": []}, ABC).notes[0].startswith("graph `W`: 2 duplicate edges")
 
 

@@ -79,8 +79,6 @@ def test_a_density_that_is_not_finite_at_the_start():
 def surveyed(log_density, d, monkeypatch, kind="grid"):
     """The mode and the nodes of a known density: coefficients have nothing to do with it."""
     field = Known(log_density, np.zeros(d))
-    field.model = SimpleNamespace(design=SimpleNamespace(n=1))
-    field.x = np.zeros(1)
     mode = explore(field)
 
     def look(own, rows, theta, z, strategy, least):

@@ -11,7 +11,7 @@ from bayou.engines.nested import importance
 from bayou.engines.nested.explore import Mode, explore
 from bayou.engines.nested.grouped import GroupLikelihood, suitable
 from bayou.engines.nested.importance import Particles, Pulls, Shifted, particles, sizes
-from bayou.engines.nested.latent import matched, parts_of, unit_of
+from bayou.engines.nested.latent import Parts, matched, parts_of, unit_of
 from bayou.engines.nested.likelihood import Likelihood
 from bayou.engines.nested.survey import survey
 from bayou.engines.nested.weighing import Fitted, Weighted, weigh
@@ -117,7 +117,9 @@ def test_by_groups_and_as_a_whole_agree(monkeypatch):
         field, rows, mode, nodes, base, _ = begun(model)
         unit = unit_of(field, base, mode.theta)
         drawn = particles(field, mode, nodes, unit, False, (256, 16), np.random.default_rng(3), 1)
-        means, errors = weigh(drawn, mode, nodes).change(drawn.weighted, drawn.plain, base.powers(unit))
+        weights = weigh(drawn, mode, nodes)
+        tilted = Parts(weights.shares, base.means, base.sds).powers(unit)
+        means, errors = weights.change(drawn.weighted, drawn.plain, base.powers(unit), tilted)
         found.append((means[:, -1], errors[:, -1], np.log(np.mean(np.exp(drawn.log_weights)))))
     (a, e, one), (b, f, two) = found
     assert np.allclose(a[:2], b[:2], atol=4 * np.hypot(e, f).max())
@@ -155,16 +157,29 @@ def known_particles(M, d, seed, noise, shift=0.4):
     return Particles(z, laplace, ratios, functionals, functionals)
 
 
+def known_nodes(d, kind="grid"):
+    """A grid under N(0, I)."""
+    line = np.arange(-4.0, 4.5, 0.5)
+    thetas = np.stack(np.meshgrid(*[line] * d, indexing="ij"), axis=-1).reshape(-1, d)
+    logs = -0.5 * np.square(thetas).sum(axis=1)
+    log_shares = logs - np.log(np.exp(logs).sum())
+    return SimpleNamespace(kind=kind, log_marginal=-3.0, thetas=thetas, log_shares=log_shares, nodes=thetas)
+
+
+def known_tilted(weights, nodes):
+    return weights.shares @ np.stack([nodes.thetas[:, 0], nodes.thetas[:, 0] ** 2], axis=1)
+
+
 @pytest.mark.parametrize(("M", "kind"), [(1000, Weighted), (40, Fitted)])
 @pytest.mark.parametrize("d", [1, 2])
 def test_averages_of_a_moved_normal(M, kind, d):
-    mode, nodes = normal_mode(d), SimpleNamespace(kind="grid", log_marginal=-3.0)
+    mode, nodes = normal_mode(d), known_nodes(d)
     off, told = [], []
     for seed in range(40):
         drawn = known_particles(M, d, seed, 0.3)
         weights = weigh(drawn, mode, nodes)
         assert isinstance(weights, kind)
-        means, errors = weights.change(drawn.weighted, drawn.plain, np.array([0.0, 1.0]))
+        means, errors = weights.change(drawn.weighted, drawn.plain, np.array([0.0, 1.0]), known_tilted(weights, nodes))
         off.append((means - [0.4, 1.16]) / errors)
         total, error = weights.log_marginal(nodes)
         told.append((total + 3.0 - 0.7) / error)
@@ -177,8 +192,8 @@ def test_averages_of_a_moved_normal(M, kind, d):
 
 def test_without_a_grid_the_weights_stand_alone():
     drawn = known_particles(4000, 2, 0, 0.1)
-    weights = weigh(drawn, normal_mode(2), SimpleNamespace(kind="ccd", log_marginal=np.nan))
-    means, errors = weights.change(drawn.weighted, drawn.plain, np.array([5.0, 5.0]))
+    weights = weigh(drawn, normal_mode(2), known_nodes(2, "ccd"))
+    means, errors = weights.change(drawn.weighted, drawn.plain, np.array([5.0, 5.0]), np.array([5.0, 5.0]))
     assert np.allclose(means, [0.4, 1.16], atol=4 * errors.max())
     assert weights.log_marginal(SimpleNamespace())[0] == pytest.approx(0.7, abs=0.1)
 

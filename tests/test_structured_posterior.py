@@ -260,3 +260,12 @@ def test_an_older_bayou_is_told_what_it_cannot_read(plain, tmp_path, monkeypatch
     monkeypatch.setattr(storage, "FORMAT", 2)
     with pytest.raises(FileError, match="newer format"):
         storage.load(path)
+
+
+@pytest.mark.parametrize("column", ["sigma", "beta", "chain", "draw", "coefficient", "row", "sd_sigma"])
+def test_a_column_called_as_a_variable_or_dimension(column):
+    data = models.data() | {"sigma": models.data()["y"] * 0 + models.data()["t"]} | {column: models.data()["t"]}
+    of = bayou.Model(f"x ~ rw1({column}) + ar1(sigma)" if column != "sigma" else "x ~ rw1(sigma)", data)
+    tree = models.posterior(of).tree
+    assert f"f_{column}" in tree["posterior"].data_vars
+    assert tree["posterior"][f"f_{column}"].dims[2].rstrip("_") == column

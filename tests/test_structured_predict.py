@@ -257,7 +257,7 @@ def test_outcomes_of_marginal_groups_vary_as_much_as_those_of_new_ones():
         ({"area": ["a", "zz"]}, ["zz", "graph"]),
         ({"animal": ["ann", "eve"]}, ["eve", "matrix"]),
         ({"t": None}, ["lack `t`", "every prediction"]),
-        ({"t": [3.0, np.nan]}, ["`t` is missing in row 2"]),
+        ({"t": [3.0, np.nan]}, ["`t` is missing in 1 row (row 1; counted from 0)"]),
         ({"t": [3.0, np.inf]}, ["infinite"]),
     ],
 )

@@ -10,6 +10,7 @@ import numpy as np
 
 from bayou.errors import DataError, Unsupported
 from bayou.fitting import Fit, fit
+from bayou.fitting.structures import open_parts
 from bayou.model import Model
 
 if TYPE_CHECKING:
@@ -205,7 +206,8 @@ def compare(
         (effective parameters), the ``difference`` from the best and the standard error of that difference, and
         ``k_bad``, the number of rows whose Pareto k is above .7 (their part of elpd is not to be trusted). After
         approximations also ``log_marginal``, the log marginal likelihood: differences of it are log Bayes factors, of
-        models with the same scaling of their structured effects.
+        models with the same scaling of their structured effects; NaN, with a note in ``attrs["notes"]``, where an
+        effect such as rw2, whose line has a flat prior, is in some of the models and not in others.
 
     Raises
     ------
@@ -302,4 +304,12 @@ def _by_elpd(fits: Sequence[Fit], labels: Sequence[str]) -> pd.DataFrame:
     evidence = [None if f.result.approximation is None else f.result.approximation.log_marginal for f in fits]
     if None not in evidence:
         table["log_marginal"] = [evidence[i] for i in order]
+        parts = [open_parts(f.result.model) for f in fits]
+        if any(sorted(own) != sorted(parts[0]) for own in parts):
+            open_ones = ", ".join(dict.fromkeys(part for own in parts for part in own))
+            table["log_marginal"] = np.nan
+            table.attrs["notes"] = [
+                f"log_marginal is left out: the prior of {open_ones} leaves a part flat, so that it is known up to a "
+                "constant, which these models do not share."
+            ]
     return table

@@ -47,7 +47,7 @@ def check_structured(design: Design, bound: BoundPriors, effects: Sequence[Effec
     terms = terms_of(design)
     if not terms:
         return
-    _free_directions(design, bound, terms, effects)
+    _free_directions(design, bound.beta_flat, terms, effects)
     improper = [k for k, priors in enumerate(bound.structured) if priors[0].code in POWERS and not priors[0].proper]
     others = any(b.kind == "sds" and any(int(c) in POWERS for c in b.sd_codes) for b in bound.blocks)
     for k in improper:
@@ -67,6 +67,19 @@ def check_structured(design: Design, bound: BoundPriors, effects: Sequence[Effec
                 f"and {lost} of those ({found} - {lost} = {found - lost}). Give it a proper prior such as "
                 "PC(1, 0.01), or use the default."
             )
+
+
+def check_without_priors(design: Design, effects: Sequence[Effect]) -> None:
+    """Raise for structured effects that the data do not tell from fixed effects of which no prior speaks.
+
+    Raises
+    ------
+    ImproperPosterior
+        Naming the effects and coefficients.
+    """
+    terms = terms_of(design)
+    if terms:
+        _free_directions(design, np.eye(design.X.shape[1]), terms, effects)
 
 
 def free_count(effects: Sequence[Effect]) -> int:
@@ -95,8 +108,8 @@ def places_used(design: Design, rows: Array | Mask) -> int:
     return total
 
 
-def _free_directions(design: Design, bound: BoundPriors, terms: Sequence[Any], effects: Sequence[Effect]) -> None:
-    """Refuse free directions that the rows do not tell from each other and from flat fixed effects."""
+def _free_directions(design: Design, beta_flat: Array, terms: Sequence[Any], effects: Sequence[Effect]) -> None:
+    """Refuse free directions that the rows do not tell from each other and from flat fixed effects (P, F)."""
     used = used_rows(design)
     parts: list[Any] = []
     names: list[str] = []
@@ -112,9 +125,9 @@ def _free_directions(design: Design, bound: BoundPriors, terms: Sequence[Any], e
             names += [text + where] * effect.null
     if not parts or not used.any():
         return
-    flat = design.X[used] @ bound.beta_flat
+    flat = design.X[used] @ beta_flat
     for k in range(flat.shape[1]):
-        names.append(listed([design.coefficients[j] for j in np.flatnonzero(np.abs(bound.beta_flat[:, k]) > 0.0)]))
+        names.append(listed([design.coefficients[j] for j in np.flatnonzero(np.abs(beta_flat[:, k]) > 0.0)]))
     S = scipy.sparse.hstack([*parts, scipy.sparse.csc_array(flat)]).tocsc()
     norms = np.sqrt(np.asarray(S.multiply(S).sum(axis=0))).ravel()
     typical = float(norms.max())

@@ -127,7 +127,12 @@ def from_table(frame: Frame, names: Labels | None, where: str) -> Raw:
         if end.missing.any():
             row = int(np.flatnonzero(end.missing)[0])
             raise DataError(f"{where}: an area is missing in column `{end.name}`, row {row} (counted from 0).")
-    weights = frame[frame.names[2]].numbers() if len(frame.names) == 3 else np.ones(frame.n)
+    weights = np.ones(frame.n)
+    if len(frame.names) == 3:
+        third = frame[frame.names[2]]
+        if third.kind not in ("number", "boolean"):
+            raise DataError(f"{where}: its third column, `{third.name}`, must hold weights, that is numbers.")
+        weights = third.numbers()
     return _from_ends(ends[0].labels(), ends[1].labels(), weights, names, where)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +16,7 @@ from bayou.design import graph_forms as forms
 from bayou.design import graph_neighbours as neighbours
 from bayou.design.frames import read
 from bayou.design.graph_forms import Raw
-from bayou.design.levels import match_levels
+from bayou.design.levels import match_levels, sorted_order
 from bayou.errors import DataError
 from bayou.formula.words import did_you_mean, label_text, listing, plural
 
@@ -111,6 +111,8 @@ def read_graph(source: Any, observed_labels: Labels, name: str = "W", declared: 
         return source
     raw = _raw(source, observed_labels, declared, where)
     graph = _merged(_named(raw, observed_labels, declared, where), where)
+    if raw.names is None:
+        graph = replace(graph, notes=(*graph.notes, sorted_order(where[4:], graph.names, "area")))
     _check_observed(graph, observed_labels, where, raw.listed)
     return graph
 

@@ -13,7 +13,7 @@ from bayou.design.frames import Frame
 from bayou.errors import Unsupported
 from bayou.formula.words import label_text, listing, plural
 
-__all__ = ["Levels", "learn_levels", "match_levels", "unused_levels"]
+__all__ = ["Levels", "learn_levels", "match_levels", "sorted_order", "unused_levels"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +88,12 @@ def unused_levels(name: str, factor: Factor) -> str:
         return ""
     shown = listing([label_text(level) for level in factor.unused])
     return f"{name}: {plural(len(factor.unused), 'unused level')} dropped ({shown})."
+
+
+def sorted_order(what: str, names: Labels, noun: str) -> str:
+    """Say that rows without names were taken in the order of the sorted levels, and which that is."""
+    shown = ", ".join(label_text(label) for label in names[:4]) + (", …" if len(names) > 4 else "")
+    return f"{what} has no names: its rows are taken as the sorted {noun}s, {shown}."
 
 
 def _cells(codes: Sequence[Integers], sizes: Sequence[int]) -> tuple[Integers, np.ndarray]:

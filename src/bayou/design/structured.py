@@ -231,7 +231,10 @@ def _learn_basis(term: Structured, x: Array, options: dict[str, Any], notes: lis
         distinct = 1  # apart by rounding only
     least, size = options["order"] + 1, options["basis"]
     if distinct < least:
-        raise DataError(f"`{term.text}` needs at least {least} distinct values of `{term.column}`; it has {distinct}.")
+        raise DataError(
+            f"`{term.text}` needs at least {least} distinct values of `{term.column}`; it has {distinct}. Leave it "
+            f"out, or write a line, + {term.column}."
+        )
     if distinct < size:
         options["basis"] = max(distinct, least, options["degree"] + 1)
         if options["basis"] < size:

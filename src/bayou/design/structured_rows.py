@@ -75,12 +75,15 @@ def _rebuild(recipe: StructuredRecipe, frame: Frame, notes: list[str]) -> Struct
             labels, node[:, 0] = column.labels(), _levels(recipe, frame)
         else:
             labels = _plain(column)
-            coordinate = recipe.scale.fold(read_coordinates(column, recipe.scale))
-            there = np.flatnonzero(~np.isnan(coordinate))
-            if np.isinf(coordinate).any():
+            coordinate = read_coordinates(column, recipe.scale)
+            infinite = np.isinf(coordinate)
+            if infinite.any():
                 raise DataError(
-                    f"the column `{term.column}` holds infinite values in {first_rows(np.isinf(coordinate))}."
+                    f"the column `{term.column}` holds infinite values in {first_rows(infinite)}. Correct these rows "
+                    "or leave them out."
                 )
+            coordinate = recipe.scale.fold(coordinate)
+            there = np.flatnonzero(~np.isnan(coordinate))
             if term.basis is not None:
                 node[there], value[there] = term.basis.evaluate(coordinate[there])
             else:
@@ -122,7 +125,7 @@ def _levels(recipe: StructuredRecipe, frame: Frame) -> Integers:
             f"`{term.text}`: the new data have {listing(strange)} in `{term.column}`, which the {owner} has not."
             f"{did_you_mean(strange[0], [label_text(label) for label in term.nodes])} It has "
             f"{plural(len(term.nodes), 'area' if term.graph is not None else 'level')}; give it all of them when the "
-            "model is fitted."
+            f"model is fitted, or leave `{term.column}` out and choose groups='new', 'population' or 'marginal'."
         )
     return np.append(places, -1)[factor.codes]
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from bayou._types import Labels
+from bayou._types import Integers, Labels
 from bayou.design.frames import Frame
 from bayou.design.graphs import Graph, read_graph
-from bayou.design.levels import match_levels
+from bayou.design.levels import match_levels, sorted_order
 from bayou.design.matrices import read_matrix
 from bayou.errors import DataError, FormulaError
 from bayou.formula import Structured
@@ -54,9 +54,10 @@ def read_structures(
         if name not in given:
             near = did_you_mean(name, [str(key) for key in given])
             column = f" (`{name}` is a column of the data, which is something else.)" if name in frame else ""
+            known = f" structures= holds {listing([str(key) for key in given])}." if given else ""
             raise FormulaError(
                 f"`{users[0].text}` names `{name}`, which is not given: pass structures={{'{name}': …}} beside the "
-                f"data.{near}{column}"
+                f"data.{near}{known}{column}"
             )
         if "graph" in options and len(options) > 1:
             shown = listing([user.text for user in users])
@@ -64,16 +65,35 @@ def read_structures(
         observed, declared = _labels([user.column for user in users], frame)
         if "graph" in options:
             graph = read_graph(given[name], observed, name, declared)
-            notes += [*graph.notes, *_parts(graph, name, users), *_rowless(graph.names, observed, name, "area")]
+            notes += [*graph.notes, *_parts(graph, name, users)]
+            notes += _rowless(graph.names, observed, name, "area", graph.components)
             out[name] = graph
         else:
             matrix = read_matrix(given[name], observed, name, declared)
-            notes += _rowless(matrix[0], observed, name, "level")
+            if not (isinstance(given[name], tuple) or hasattr(given[name], "columns")):
+                notes.append(sorted_order(f"matrix `{name}`", matrix[0], "level"))
+            notes += [*_units(name, matrix[1], users), *_rowless(matrix[0], observed, name, "level")]
             out[name] = matrix
     unused = [str(name) for name in given if name not in uses]
     if unused:
         notes.append(f"structures: the formula does not name {listing(unused)}.")
     return out, notes
+
+
+def _units(name: str, matrix: Any, users: Sequence[Structured]) -> list[str]:
+    """Say where the variances of a covariance are far from one, which the default prior of its sd takes them to be."""
+    if any(user.reference and user.reference[0] != "covariance" for user in users):
+        return []
+    diagonal = np.asarray(matrix.diagonal(), dtype=np.float64)
+    if not (diagonal > 0.0).all():
+        return []
+    typical = float(np.exp(np.log(diagonal).mean()))
+    if 0.05 < typical < 20.0:
+        return []
+    return [
+        f"{name}: its variances are about {typical:.3g}, and the sd of the effect multiplies their roots; the default "
+        "prior of that sd is meant for variances near 1."
+    ]
 
 
 def _labels(columns: Sequence[str], frame: Frame) -> tuple[Labels, Labels | None]:
@@ -92,13 +112,18 @@ def _labels(columns: Sequence[str], frame: Frame) -> tuple[Labels, Labels | None
     return together[order], None
 
 
-def _rowless(names: Labels, observed: Labels, name: str, noun: str) -> list[str]:
-    """Say which areas or levels have no rows: what is known of them comes from the others."""
-    without = names[match_levels(observed, names) < 0]
-    if not len(without):
-        return []
-    shown = ", ".join(label_text(label) for label in without[:4]) + (", …" if len(without) > 4 else "")
-    return [f"{name}: {len(without):,} of {plural(len(names), noun)} without rows ({shown}); the others inform them."]
+def _rowless(names: Labels, observed: Labels, name: str, noun: str, components: Integers | None = None) -> list[str]:
+    """Say which areas or levels have no rows: what is known of them comes from the others in their part, or nowhere."""
+    without = match_levels(observed, names) < 0
+    alone = np.zeros(len(names), dtype=np.bool_)
+    if components is not None and without.any():
+        alone = np.bincount(components, weights=~without)[components] == 0.0
+    said = []
+    for chosen, what in ((without & ~alone, "the others inform them"), (alone, "only the prior speaks of them")):
+        if chosen.any():
+            shown = ", ".join(label_text(label) for label in names[chosen][:4]) + (", …" if chosen.sum() > 4 else "")
+            said.append(f"{name}: {chosen.sum():,} of {plural(len(names), noun)} without rows ({shown}); {what}.")
+    return said
 
 
 def _parts(graph: Graph, name: str, users: Sequence[Structured]) -> list[str]:

@@ -127,7 +127,8 @@ def learn_times(term: Structured, column: Column) -> tuple[Times, dict[str, obje
         least = _least[term.kind] + (1 if settings["cyclic"] else 0)
         if len(points) < least:
             raise DataError(
-                f"`{term.text}` needs at least {least} distinct values of `{term.column}`; it has {len(points)}."
+                f"`{term.text}` needs at least {least} distinct values of `{term.column}`; it has {len(points)}. Leave "
+                f"it out, or write an unstructured effect, (1 | {term.column})."
             )
     return Times(points, scale.labels(points), codes, scale), settings, notes
 

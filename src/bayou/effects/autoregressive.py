@@ -147,22 +147,70 @@ class Autoregressive(Effect):
     def extend_mean(self, theta: Array, coordinates: Array) -> tuple[Array, Array]:
         """Return the exact conditional law at new times: between the nodes a bridge, beyond them back to zero."""
         union, old_at, new_at = placed(self.coordinate, np.asarray(coordinates, dtype=np.float64))
-        gaps = np.diff(union) / self.unit
-        if self.whole:
-            rounded = np.rint(gaps)
-            if np.all(np.abs(gaps - rounded) <= 1e-6 * np.maximum(gaps, 1.0)):
-                gaps = rounded
-            elif theta[1] < 0.0:
-                raise DataError(
-                    f"ar1 with a negative rho says nothing about times between its steps of {self.unit:g}: predict at "
-                    "whole steps."
-                )
+        gaps = self._steps(np.diff(union) / self.unit, bool(theta[1] < 0.0))
         r, _, left = self._powers(float(theta[1]), gaps)
         own = np.ones(len(union))
         own[:-1] += r * r / left
         own[1:] += r * r / left
         Q = scipy.sparse.diags_array([-r / left, own, -r / left], offsets=[-1, 0, 1], format="csr")
         return conditional(Q * np.exp(-2.0 * theta[0]), old_at, new_at)
+
+    def extend_each(self, thetas: Array, f: Array, coordinates: Array, z: Array) -> Array:
+        """Draw f at new times, from the earliest to the latest, each given the nearest values on both sides.
+
+        With a and b the gaps to the point before and to the next node, x | l, r has the mean
+        (r_a (1 − r_b²) l + r_b (1 − r_a²) r) / (1 − r_a² r_b²) and the variance
+        sd² (1 − r_a²)(1 − r_b²) / (1 − r_a² r_b²).
+        """
+        union, old_at, new_at = placed(self.coordinate, np.asarray(coordinates, dtype=np.float64))
+        steps = self._steps(np.diff(union) / self.unit, bool((thetas[:, 1] < 0.0).any()))
+        at = np.concatenate([[0.0], np.cumsum(steps)])
+        values = np.empty((len(f), len(union)))
+        values[:, old_at] = f
+        fresh = np.setdiff1d(np.arange(len(union)), old_at)
+        which = np.empty(len(union), dtype=np.int64)
+        which[new_at] = np.arange(len(new_at))
+        place = np.searchsorted(old_at, fresh)
+        after = old_at[np.minimum(place, self.size - 1)]
+        a, b = at[fresh] - at[np.maximum(fresh - 1, 0)], np.maximum(at[after] - at[fresh], 0.0)
+        internal, copy = np.unique(thetas[:, 1], return_inverse=True)
+        q, gaps = len(fresh), np.concatenate([a, b, a + b])
+        powers = [self._powers(float(t), gaps) for t in internal]
+        r, left = (np.array([p[k] for p in powers])[copy.ravel()] for k in (0, 2))
+        sd = np.exp(thetas[:, 0])
+        for k, u in enumerate(fresh):
+            noise = sd * z[:, which[u]]
+            from_left, from_right, whole = k, q + k, 2 * q + k
+            if u == 0:
+                mean, variance = r[:, from_right] * values[:, after[k]], left[:, from_right]
+            elif place[k] == self.size:
+                mean, variance = r[:, from_left] * values[:, u - 1], left[:, from_left]
+            else:
+                mean = r[:, from_left] * left[:, from_right] * values[:, u - 1]
+                mean = (mean + r[:, from_right] * left[:, from_left] * values[:, after[k]]) / left[:, whole]
+                variance = left[:, from_left] * left[:, from_right] / left[:, whole]
+            values[:, u] = mean + np.sqrt(variance) * noise
+        return values[:, new_at]
+
+    def _steps(self, gaps: Array, negative: bool) -> Array:
+        """Return gaps in units, exactly whole where the nodes' are and these are as well.
+
+        Raises
+        ------
+        DataError
+            A negative correlation is asked for a part of a step.
+        """
+        if not self.whole:
+            return gaps
+        rounded = np.rint(gaps)
+        if np.all(np.abs(gaps - rounded) <= 1e-6 * np.maximum(gaps, 1.0)):
+            return rounded
+        if negative:
+            raise DataError(
+                f"ar1 with a negative rho says nothing about times between its steps of {self.unit:g}: predict at "
+                f"whole steps, or give rho a prior above zero such as Uniform(0, 1)."
+            )
+        return gaps
 
 
 def time_steps(t: Array) -> tuple[float, Array, bool]:

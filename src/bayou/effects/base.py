@@ -22,6 +22,7 @@ import scipy.linalg
 
 from bayou._types import Array, Integers
 from bayou.effects.constrained import Anchored, complement, draw_constrained, hidden
+from bayou.effects.extending import square_root
 from bayou.effects.pattern import Matrix, filled, lower_values
 from bayou.errors import DataError, Unsupported
 
@@ -220,6 +221,28 @@ class Effect(ABC):
             "of time (rw1, rw2, ar1, seasonal) or a smooth s(x)."
         )
 
+    def extend_each(self, thetas: Array, f: Array, coordinates: Array, z: Array) -> Array:
+        """Draw f at new coordinates (q,) given f (S, observed), each row with its own theta (S, d): (S, q).
+
+        Parameters
+        ----------
+        z
+            Standard normal numbers, (S, q).
+
+        Raises
+        ------
+        Unsupported
+            As `extend_mean`.
+        """
+        out = np.empty_like(z)
+        different, place = np.unique(thetas, axis=0, return_inverse=True)
+        order = np.argsort(place.ravel(), kind="stable")
+        ends = np.cumsum(np.bincount(place.ravel(), minlength=len(different)))[:-1]
+        for theta, mine in zip(different, np.split(order, ends), strict=True):
+            W, V = self.extend_mean(theta, coordinates)
+            out[mine] = f[mine] @ W.T + z[mine] @ square_root(V).T
+        return out
+
     def extend(self, theta: Array, f: Array, coordinates: Array, rng: np.random.Generator) -> Array:
         """Draw f at new coordinates (q,) given f (S, observed) at the nodes, at one theta: (S, q).
 
@@ -229,9 +252,7 @@ class Effect(ABC):
             As `extend_mean`.
         """
         W, V = self.extend_mean(theta, coordinates)
-        values, vectors = np.linalg.eigh(V)
-        root = vectors * np.sqrt(np.maximum(values, 0.0))
-        return np.asarray(f @ W.T + rng.standard_normal((len(f), len(root))) @ root.T)
+        return np.asarray(f @ W.T + rng.standard_normal((len(f), len(V))) @ square_root(V).T)
 
     def _check(self) -> None:
         """Refuse an effect of which nothing is left."""

@@ -25,6 +25,7 @@ from bayou.effects import mixing
 from bayou.effects.areal import Icar, Neighbourhood
 from bayou.effects.base import Effect, Hyperparameter, expit, log_sd
 from bayou.effects.pattern import lower_values
+from bayou.errors import DataError
 
 
 class Bym2(Effect):
@@ -49,6 +50,11 @@ class Bym2(Effect):
     def __init__(self, graph: Neighbourhood, scaled: bool = True, replicates: int = 1, scale: float = 1.0) -> None:
         self.kind, self.replicates = "bym2", replicates
         self.structure = Icar(graph, scaled)
+        if not len(self.structure.constraints):
+            raise DataError(
+                "the graph has no edges, so that no share of the variance can be spatial. Give its edges, or write an "
+                "unstructured effect, (1 | area)."
+            )
         m = self.observed = self.structure.size
         self.size = 2 * m
         self.hyperparameters = (log_sd(scale), Hyperparameter("phi", "", "logit", 0.0))
@@ -71,9 +77,7 @@ class Bym2(Effect):
         """Return (a, −b, 1, c); 1 / (1 − phi) is 1 + exp(logit phi)."""
         odds = np.exp(min(float(theta[1]), 300.0))
         root = np.sqrt(odds * (1.0 + odds))  # √phi / (1 − phi)
-        return np.array(
-            [np.exp(-2.0 * theta[0]) * (1.0 + odds), -np.exp(-theta[0]) * root, 1.0, odds]
-        )
+        return np.array([np.exp(-2.0 * theta[0]) * (1.0 + odds), -np.exp(-theta[0]) * root, 1.0, odds])
 
     def coefficient_slopes(self, theta: Array) -> Array:
         """Return their derivatives (4, 2) by log sd and logit phi."""

@@ -39,11 +39,11 @@ class Differences(Anchored):
         self.order = width - 1
         self.size = rows + self.order
         offsets = list(range(width))
-        # (l + u + 1, m − r) storage of D_T, lower triangular with r diagonals below
-        self._band = np.zeros((width, rows))
-        for k in range(width):
-            j = self.order - k
-            self._band[j, : rows - j] = weights[j:, k] if j < rows else 0.0
+        # (l + u + 1, m − r) storage of D_T, lower triangular with r diagonals below, as far as there are so many
+        self._below = min(self.order, rows - 1)
+        self._band = np.zeros((self._below + 1, rows))
+        for j in range(self._below + 1):
+            self._band[j, : rows - j] = weights[j:, self.order - j]
         self._D = scipy.sparse.diags_array(
             [weights[:, k] for k in offsets], offsets=offsets, shape=(rows, self.size), format="csc"
         )
@@ -60,15 +60,15 @@ class Differences(Anchored):
 
     def _forward(self, V: Array) -> Array:
         """Return D_T⁻¹ V."""
-        return np.asarray(scipy.linalg.solve_banded((self.order, 0), self._band, V))
+        return np.asarray(scipy.linalg.solve_banded((self._below, 0), self._band, V))
 
     def _backward(self, V: Array) -> Array:
         """Return D_T'⁻¹ V: backwards in both directions it is the lower triangle again."""
         band = np.zeros_like(self._band)
         rows = self._band.shape[1]
-        for j in range(self.order + 1):
-            band[self.order - j, j:] = self._band[j, : rows - j]
-        return np.asarray(scipy.linalg.solve_banded((0, self.order), band, V))
+        for j in range(self._below + 1):
+            band[self._below - j, j:] = self._band[j, : rows - j]
+        return np.asarray(scipy.linalg.solve_banded((0, self._below), band, V))
 
     def multiply(self, V: Array) -> Array:
         """Return G V for V (m, k)."""

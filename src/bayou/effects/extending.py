@@ -51,3 +51,9 @@ def conditional(Q: Matrix, old_at: Integers, new_at: Integers) -> tuple[Array, A
     W[asked] = -(cross.T @ covariance[:, chosen]).T
     V[np.ix_(asked, asked)] = covariance[np.ix_(chosen, chosen)]
     return W, 0.5 * (V + V.T)
+
+
+def square_root(V: Array) -> Array:
+    """Return a matrix B with B B' = V, also where V is singular."""
+    values, vectors = np.linalg.eigh(V)
+    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))

@@ -11,6 +11,7 @@ from bayou.effects.pattern import Matrix, lower_values
 from bayou.errors import DataError
 
 ROUNDING = 1e-12  # elements of an inverse below this part of √(P_ii P_jj) are rounding
+SINGULAR = 1e12  # Q_ii (Q⁻¹)_ii, the variance of a level over that given all others, beyond which it is rounding
 DENSE = 3_000  # levels up to which the smallest eigenvalue is computed exactly for a message
 
 
@@ -55,6 +56,8 @@ class Known(OneScale):
             inverse = Anchored(indptr, indices, values[0], none)
         except DataError:
             raise not_definite(word, matrix) from None
+        if np.max(inverse.diagonal() * P.diagonal(), initial=1.0) > SINGULAR:  # rounding alone lets it be factorised
+            raise not_definite(word, matrix)
         anchors = np.zeros(0, dtype=np.int64)
         super().__init__("known", P, none, np.zeros((0, m)), anchors, inverse, replicates, scale)
 
@@ -86,11 +89,10 @@ def not_definite(word: str, matrix: Matrix) -> DataError:
     else:
         sparse_matrix = scipy.sparse.csc_array(matrix)
         smallest = float(scipy.sparse.linalg.eigsh(sparse_matrix, 1, which="SA", return_eigenvectors=False)[0])
-    hint = (
-        " Leave out duplicates (twins, clones), or add a little to the diagonal."
-        if smallest > -1e-8
-        else f" A {word} matrix has only positive eigenvalues: look for a wrong entry."
-    )
-    return DataError(
-        f"the {m} x {m} {word} is not positive definite: its smallest eigenvalue is {smallest:.4g}.{hint}"
-    )
+    if smallest <= -1e-8:
+        hint = f" A {word} matrix has only positive eigenvalues: look for a wrong entry."
+    elif word == "covariance":
+        hint = " Leave out duplicates (twins, clones), or add a little to the diagonal."
+    else:
+        hint = " Add a little to the diagonal; icar, rw1 and rw2 are for structures without a level of their own."
+    return DataError(f"the {m} x {m} {word} is not positive definite: its smallest eigenvalue is {smallest:.4g}.{hint}")

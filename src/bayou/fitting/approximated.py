@@ -69,6 +69,9 @@ class Approximated:
     def log_marginal(self) -> float:
         """Log marginal likelihood log p(y), every constant in; of engines that integrate over all parameters.
 
+        The prior of rw2, and of what has no constraint, leaves a part flat: log p(y) then has a constant that only
+        models with the same such effects share.
+
         Raises
         ------
         Unsupported

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayou.fitting.structures import structure_lines
+from bayou.fitting.structures import open_parts, structure_lines
 from bayou.posterior.names import hyperparameter_names
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def fit_facts(fit: Fit) -> list[tuple[str, list[str]]]:
     if result.estimates is not None:
         return _estimates_facts(fit, facts, result.estimates)
     found = result.approximation
-    evidence = [] if found is None or np.isnan(found.log_marginal) else [_evidence(found)]
+    evidence = [] if found is None or np.isnan(found.log_marginal) else [_evidence(found, fit.model)]
     if found is not None and not result.chained:
         drawn = f"{result.chains * result.size:,} joint draws, {_seconds(fit)}"
         return [*facts, ("Engine", [result.engine, f"{found.method}; {drawn}"]), *evidence]
@@ -102,10 +102,13 @@ def _seconds(fit: Fit) -> str:
     return f"{seconds:.2f} s" if not seconds < 0.1 else f"{1000 * seconds:.2g} ms"
 
 
-def _evidence(found: Approximation) -> tuple[str, list[str]]:
+def _evidence(found: Approximation, model: Model) -> tuple[str, list[str]]:
     error = found.log_marginal_error
     margin = f" ± {error:.2g}" if np.isfinite(error) and error > 0.0 else ""
-    return "Evidence", [f"log marginal likelihood {found.log_marginal:.2f}{margin}"]
+    lines = [f"log marginal likelihood {found.log_marginal:.2f}{margin}"]
+    if parts := open_parts(model):
+        lines.append(f"up to a constant: the prior of {' and of '.join(parts)} leaves a part flat")
+    return "Evidence", lines
 
 
 def blocks_of(fit: Fit) -> list[Block]:

@@ -15,7 +15,7 @@ from bayou._types import Array
 from bayou.errors import DataError, Unsupported
 from bayou.inference.bootstrap import replicated
 from bayou.inference.estimated import RESTRICTED, estimates_of, whole
-from bayou.inference.nested import Nesting, nesting, same_data, same_fixed
+from bayou.inference.nested import Nesting, nesting, open_parts, same_data, same_fixed
 from bayou.inference.refits import Refit, refit
 
 if TYPE_CHECKING:
@@ -128,6 +128,7 @@ def compared(
     notes = _on_one_footing(entries)
     for entry in entries:
         entry.estimates.require_likelihood("A comparison of likelihoods")
+    notes += _free_parts(entries)
     entries.sort(key=lambda e: e.estimates.parameters)
     rows = []
     for k, entry in enumerate(entries):
@@ -179,6 +180,18 @@ def _on_one_footing(entries: list[_Entry]) -> list[str]:
             "them are partly those of the methods."
         )
     return notes
+
+
+def _free_parts(entries: list[_Entry]) -> list[str]:
+    """Say that likelihoods which integrate over different flat directions have different constants."""
+    parts = [sorted(open_parts(e.posterior.model)) for e in entries]
+    if all(own == parts[0] for own in parts):
+        return []
+    named = ", ".join(dict.fromkeys(part for own in parts for part in own))
+    return [
+        f"The likelihood integrates over what the prior of {named} leaves free, such as a line, as REML does over "
+        "fixed effects: it is known up to a constant there, and neither AIC nor BIC compare it with models without."
+    ]
 
 
 def _refitted(posterior: Posterior) -> Posterior:

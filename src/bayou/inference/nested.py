@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from bayou._types import Array, Integers
 
 if TYPE_CHECKING:
     from bayou.design import Design, Grouping
+    from bayou.design.structured import StructuredTerm
     from bayou.model import Model
 
 SAME = 1e-7  # of a column's length, outside the span of others
@@ -79,7 +80,8 @@ def nesting(small: Model, large: Model) -> Nesting:
     """Look whether ``small`` is a special case of ``large``, which has as many parameters or more.
 
     The columns of its fixed effects must be combinations of those of the larger model, each of its correlated blocks
-    of group coefficients within the span of one such block on the same groups, and its residual sds no finer.
+    of group coefficients within the span of one such block on the same groups, its structured effects among those of
+    the larger, and its residual sds no finer.
     """
     a, b = small.design, large.design
     if (small.family.name, small.family.link.name) != (large.family.name, large.family.link.name):
@@ -98,7 +100,51 @@ def nesting(small: Model, large: Model) -> Nesting:
         return Nesting(f"the smaller one has the fixed effects {', '.join(outside)}, which the larger one has not")
     if not finer(b.sigma_codes, a.sigma_codes):
         return Nesting("the smaller one splits its residual sd otherwise")
-    return _groups(a, b)
+    groups = _groups(a, b)
+    if groups.reason:
+        return groups
+    structures = _structures(small, large)
+    return Nesting(structures.reason, groups.directions + structures.directions)
+
+
+def open_parts(model: Model) -> list[str]:
+    """Return the structured effects whose prior leaves a part flat, over which the likelihood integrates."""
+    terms = model.design.structured
+    return [term.text for term, effect in zip(terms, model.effects if terms else (), strict=True) if effect.null]
+
+
+def _structures(small: Model, large: Model) -> Nesting:
+    """Match the structured effects of a smaller and a larger model; one more has an sd of zero in the smaller."""
+    left = list(zip(large.design.structured, large.effects, strict=True)) if large.design.structured else []
+    for term in small.design.structured:
+        at = next((k for k, (other, _) in enumerate(left) if _same_structure(term, other)), None)
+        if at is None:
+            return Nesting(f"the smaller one has {term.text}, and the larger one does not")
+        left.pop(at)
+    for term, effect in left:
+        if effect.null:
+            return Nesting(f"{term.text} of the larger one leaves a part free when its sd is zero")
+    # what else such an effect has (a correlation, a share) means nothing at zero: the tail is no longer simple
+    return Nesting(directions=sum(len(effect.hyperparameters) for _, effect in left))
+
+
+def _same_structure(one: StructuredTerm, other: StructuredTerm) -> bool:
+    """Whether two structured effects have the same prior and stand in the same rows."""
+    if (one.kind, one.column, one.by, one.options) != (other.kind, other.column, other.by, other.options):
+        return False
+    places = ("nodes", "replicate", "node", "value")
+    if not all(np.array_equal(getattr(one, name), getattr(other, name)) for name in places):
+        return False
+    if one.graph is not None and other.graph is not None:
+        edges = np.array_equal(one.graph.edges, other.graph.edges)
+        return edges and np.array_equal(one.graph.weights, other.graph.weights)
+    return all(_same_matrix(getattr(one, name), getattr(other, name)) for name in ("covariance", "precision"))
+
+
+def _same_matrix(one: Any, other: Any) -> bool:
+    if one is None or other is None:
+        return one is other
+    return one.shape == other.shape and float(abs(one - other).max()) == 0.0
 
 
 def _groups(a: Design, b: Design) -> Nesting:

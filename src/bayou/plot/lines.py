@@ -93,7 +93,8 @@ def factor_place(design: Design, factor: str | None) -> int:
     """
     names = [grouping.name for grouping in design.groupings]
     if not names:
-        raise DataError("The model has no grouping factor, so there are no groups to draw.")
+        more = " Structured effects are in fit.plot.smooth() and fit.plot.areas()." if design.structured else ""
+        raise DataError(f"The model has no grouping factor, so there are no groups to draw.{more}")
     if factor is None:
         return 0
     if factor not in names:

@@ -117,6 +117,12 @@ class Marginal:
         """Return Σ weight N(mean, sd²) of the internal coordinate; weights (K,) of any sum."""
         m, s = (np.atleast_1d(np.asarray(x, dtype=np.float64)) for x in (means, sds))
         w = np.asarray(weights, dtype=np.float64).reshape(m.shape)
+        if not (np.isfinite(m).all() and np.isfinite(s).all() and (s > 0.0).all()):
+            raise BayouError(
+                "A marginal has no finite mean, or no spread: the precision of the coefficients is singular up to "
+                "rounding. Look for times that are very near to each other beside others that are far apart, and for "
+                "columns of extreme size."
+            )
         w = w / w.sum()
         centre = float(w @ m)
         spread = float(np.sqrt(w @ (np.square(s) + np.square(m - centre))))

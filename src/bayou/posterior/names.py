@@ -107,17 +107,20 @@ def node_names(term: StructuredTerm) -> dict[str, Place]:
     }
 
 
-def dimensions(term: StructuredTerm, coords: dict[str, Labels]) -> tuple[str, ...]:
+def dimensions(
+    term: StructuredTerm, coords: dict[str, Labels], variables: Collection[str] = ()
+) -> tuple[str, ...]:
     """Return the dimensions of the draws of a structured effect, and put their labels into ``coords``.
 
-    They are called as the effect, with ``by`` also as its factor. A name that already stands for other labels gets
-    trailing underscores.
+    They are called as the effect, with ``by`` also as its factor. A name that already stands for other labels, or
+    for a variable, gets trailing underscores.
     """
     wanted = [(term.name, term.nodes)] if term.by is None else [(term.by, term.replicates), (term.name, term.nodes)]
-    own = []
+    own: list[str] = []
     for name, labels in wanted:
         dim, values = file_name(name), coordinate(labels)
-        while dim in own or dim in (*RESERVED, "row") or (dim in coords and not _same(coords[dim], values)):
+        taken = {*own, *RESERVED, "row", *map(file_name, variables)}
+        while dim in taken or (dim in coords and not _same(coords[dim], values)):
             dim += "_"
         coords[dim] = values
         own.append(dim)

@@ -287,7 +287,7 @@ class Posterior:
                 f"acceptance_{printed}": (name,),
             }
         for term in self.structured.values():
-            own = dimensions(term, coords)
+            own = dimensions(term, coords, self.draws)
             dims |= {f"f_{term.name}": own, f"mean_f_{term.name}": own, f"sd_within_f_{term.name}": own}
         if self.dispersion and len(self.shape(self.dispersion)) == 3:
             dim = self._dispersion_dimension(coords)

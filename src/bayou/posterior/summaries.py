@@ -146,7 +146,9 @@ def effects_frame(posterior: Posterior, factor: str, interval: float) -> pd.Data
         known = ", ".join(map(repr, groupings)) or "none"
         if factor in posterior.structured:
             raise DataError(f"{factor!r} is a structured effect, not a grouping factor: fit.structured({factor!r}).")
-        raise DataError(f"The model has no grouping factor {factor!r}; its factors: {known}.")
+        others = ", ".join(f"fit.structured({name!r})" for name in posterior.structured)
+        more = f" Structured effects are in {others}." if others else ""
+        raise DataError(f"The model has no grouping factor {factor!r}; its factors: {known}.{more}")
     levels, coefficients = groupings[factor].levels, groupings[factor].coefficients
     index = pd.MultiIndex.from_product([list(levels), list(coefficients)], names=["level", "coefficient"])
     if posterior.estimates is not None and posterior.estimates.effects is not None:

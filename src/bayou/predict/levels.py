@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bayou.posterior import Posterior
     from bayou.predict.linear import Rows
 
-__all__ = ["fresh_levels", "is_missing", "numbered", "refuse_lacking", "refuse_unseen_structured"]
+__all__ = ["fresh_levels", "is_missing", "numbered", "open_lines", "refuse_lacking", "refuse_unseen_structured"]
 
 
 def is_missing(label: Any) -> bool:
@@ -46,6 +46,20 @@ def fresh_levels(term: StructuredTerm, piece: Piece) -> Integers:
     for i, (area, own) in enumerate(zip(piece.labels, piece.copies, strict=True)):
         keys[i] = None if is_missing(area) or is_missing(own) else (area, own)
     return numbered(np.zeros(len(keys), dtype=np.int64), keys)
+
+
+def open_lines(posterior: Posterior) -> list[str]:
+    """Say which fresh copies of a curve have a part that their prior leaves open, and that it is zero."""
+    terms, said = posterior.model.design.structured, list[str]()
+    for term, effect in zip(terms, posterior.model.effects if terms else (), strict=True):
+        if term.by is not None and effect.null:
+            part = "line" if term.kind in ("rw2", "s") else "part"
+            said.append(
+                f"{term.text}: the prior of a fresh copy says nothing of its {part}, which is zero here; bands of "
+                f"fresh copies hold what goes beyond it. A random slope, (1 + {term.column} | {term.by}), gives it a "
+                "prior."
+            )
+    return said
 
 
 def refuse_lacking(posterior: Posterior, rows: Rows) -> None:
@@ -101,5 +115,5 @@ def _unseen(column: str, labels: Labels, choices: str) -> str:
 
 
 def _rows(places: Integers) -> str:
-    shown = ", ".join(str(k + 1) for k in places[:5])
-    return f"row{'' if len(places) == 1 else 's'} {shown}" + (" and others" if len(places) > 5 else "")
+    shown = ", ".join(str(k) for k in places[:5]) + (", …" if len(places) > 5 else "")
+    return f"{len(places):,} row{'' if len(places) == 1 else 's'} (row {shown}; counted from 0)"

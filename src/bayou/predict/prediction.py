@@ -11,7 +11,14 @@ from scipy.special import ndtr
 
 from bayou._types import Array
 from bayou.errors import DataError
-from bayou.predict.levels import fresh_levels, is_missing, numbered, refuse_lacking, refuse_unseen_structured
+from bayou.predict.levels import (
+    fresh_levels,
+    is_missing,
+    numbered,
+    open_lines,
+    refuse_lacking,
+    refuse_unseen_structured,
+)
 from bayou.predict.linear import Rows, Sample, blocks, new_rows, require_memory, training_rows
 
 if TYPE_CHECKING:
@@ -106,8 +113,9 @@ def predict(
         seed = posterior.info.get("seed") or 0
     compute = _Predictor(posterior, rows, kind, groups, abs(int(seed)))
     answer = _draws(compute, rows) if draws else _summary(compute, rows, interval)
-    if rows.notes:
-        answer.attrs["notes"] = list(rows.notes)
+    notes = [*rows.notes, *(open_lines(posterior) if groups in ("new", "marginal") else [])]
+    if notes:
+        answer.attrs["notes"] = notes
     return answer
 
 

@@ -174,17 +174,12 @@ class StructuredSample:
     def extend(self, f: Array, coordinates: Array, rng: np.random.Generator) -> Array:
         """Draw f at new coordinates (q,) given f (S, m) of one copy, each draw with its own theta: (S, q)."""
         z = rng.standard_normal((len(f), len(coordinates)))
-        out = np.empty_like(z)
         if self.only_scale:
+            from bayou.effects.extending import square_root
+
             W, V = self.effect.extend_mean(np.zeros(1), coordinates)
-            return np.asarray(f @ W.T + self.sd[:, None] * (z @ _root(V).T))
-        thetas, place = np.unique(self.internal, axis=0, return_inverse=True)
-        order = np.argsort(place.ravel(), kind="stable")
-        ends = np.cumsum(np.bincount(place.ravel(), minlength=len(thetas)))[:-1]
-        for theta, mine in zip(thetas, np.split(order, ends), strict=True):
-            W, V = self.effect.extend_mean(theta, coordinates)
-            out[mine] = f[mine] @ W.T + z[mine] @ _root(V).T
-        return out
+            return np.asarray(f @ W.T + self.sd[:, None] * (z @ square_root(V).T))
+        return self.effect.extend_each(self.internal, f, coordinates, z)
 
     # ---- fresh copies ----------------------------------------------------------------------
 
@@ -303,8 +298,3 @@ class StructuredSample:
 def _inside(scale: str) -> tuple[float, float]:
     """Return the ends of what a hyperparameter can be, a hair inside."""
     return {"log": (1e-100, np.inf), "logit": (1e-12, 1.0 - 1e-12), "atanh": (-1.0 + 1e-12, 1.0 - 1e-12)}[scale]
-
-
-def _root(V: Array) -> Array:
-    values, vectors = np.linalg.eigh(V)
-    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
+import scipy.optimize
 
 from bayou._types import Array
 from bayou.errors import PriorError
@@ -155,9 +156,8 @@ class PCMixing(Interval):
     """The PC prior of the share phi of a variance that has structure, with no structure as the simplest model.
 
     rate exp(−rate d(phi)) |d'(phi)| / (1 − exp(−rate d(1))) with d² = 2 KLD = tr(S) − r − log|S|, S = (1 − phi) I +
-    phi R⁺ for the scaled structure R of rank r, on the contrasts that it has a say in. The rate makes the exponential
-    density of the distance exceed d(upper) with this probability; it ends at d(1), which is finite, so that
-    P(phi > upper) itself is a little less (`tail`).
+    phi R⁺ for the scaled structure R of rank r, on the contrasts that it has a say in: d(1) is finite. The rate is such
+    that P(phi > upper) = probability; it is negative where that asks for more structure than d'(phi) alone.
 
     Parameters
     ----------
@@ -180,9 +180,20 @@ class PCMixing(Interval):
             value = getattr(self, name)
             self._require(0.0 < value < 1.0, f"{name} must be between 0 and 1, not {value!r}.")
         at = math.log(self.upper) - math.log1p(-self.upper)
-        object.__setattr__(self, "_nearest", math.sqrt(self.divergence(at)[0]))
-        object.__setattr__(self, "_farthest", math.sqrt(self.divergence(FAR)[0]))
-        object.__setattr__(self, "_rate", -math.log(self.probability) / self._nearest)  # type: ignore[attr-defined]
+        near, far = math.sqrt(self.divergence(at)[0]), math.sqrt(self.divergence(FAR)[0])
+
+        def above(turns: float) -> float:
+            """P(phi > upper) where rate d(1) has this value."""
+            if abs(turns) < 1e-8:
+                return 1.0 - near / far
+            left = 1.0 - near / far
+            if turns > 0.0:  # without overflow
+                return math.exp(-turns * near / far) * math.expm1(-turns * left) / math.expm1(-turns)
+            return math.expm1(turns * left) / math.expm1(turns)
+
+        turns = scipy.optimize.brentq(lambda x: above(x) - self.probability, -700.0, 1e5, xtol=1e-12)
+        object.__setattr__(self, "_farthest", far)
+        object.__setattr__(self, "_rate", turns / far)
 
     @property
     def rate(self) -> float:
@@ -194,19 +205,14 @@ class PCMixing(Interval):
         """The distance of phi = 1."""
         return float(self._farthest)  # type: ignore[attr-defined]
 
-    @property
-    def tail(self) -> float:
-        """P(phi > upper)."""
-        beyond = math.exp(-self.rate * self.farthest)
-        return (self.probability - beyond) / (1.0 - beyond)
-
     def log_density_internal(self, t: float) -> float:
         """Return the log density of logit phi."""
         value, slope = self.divergence(t)
         if not value > 0.0 or not slope > 0.0:
             return -math.inf
-        d, inside = math.sqrt(value), -math.expm1(-self.rate * self.farthest)
-        return math.log(self.rate / inside) - self.rate * d + math.log(slope) - LOG_2 - math.log(d)
+        d, turns = math.sqrt(value), self.rate * self.farthest
+        scale = turns / -math.expm1(-turns) if abs(turns) > 1e-8 else 1.0
+        return math.log(scale / self.farthest) - self.rate * d + math.log(slope) - LOG_2 - math.log(d)
 
     def __str__(self) -> str:
         """Return it as it was typed."""
@@ -215,6 +221,7 @@ class PCMixing(Interval):
     def _draw(self, rng: np.random.Generator, size: Size) -> Any:
         t = np.linspace(-40.0, FAR, 1_521)
         d = np.sqrt([self.divergence(float(x))[0] for x in t])
-        inside = -math.expm1(-self.rate * self.farthest)
-        found = np.interp(np.log(-np.log1p(-inside * rng.random(size)) / self.rate), np.log(d), t)
+        u, turns = rng.random(size), self.rate * self.farthest
+        share = -np.log1p(u * math.expm1(-turns)) / turns if abs(turns) > 1e-8 else u
+        found = np.interp(np.log(share * self.farthest), np.log(d), t)
         return 1.0 / (1.0 + np.exp(-found))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayou._types import Array
+from bayou.binding.intrinsic import check_without_priors
 from bayou.engines.marginal.climb import Maximum, hessian, inverse_of_free
 from bayou.engines.marginal.field import Criterion, maximum
 from bayou.engines.marginal.identified import require_maximum, require_rank, require_variances, stopped
@@ -54,6 +55,7 @@ def fitted_field(
         )
     if not model.priors_given:
         require_rank(model)
+        check_without_priors(model.design, model.effects)
         require_variances(model, restricted)
     of = Criterion(model, restricted)
     found, free = maximum(of)

@@ -7,22 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtri
 
-from bayou._types import Array
 from bayou.conditional.field import Field
 from bayou.engines.nested.explore import Mode
 from bayou.engines.nested.importance import Particles, Unit
 from bayou.engines.nested.latent import Parts, matched
 from bayou.engines.nested.survey import Nodes
-from bayou.engines.nested.tilt import FARTHEST, normal_moments, tilted
+from bayou.engines.nested.tilt import reshaped, scores
 from bayou.engines.nested.weighing import Averages, Fitted, weigh
-from bayou.posterior.marginals import SCALES, Marginal
+from bayou.posterior.marginals import Marginal
 
 __all__ = ["Corrected", "correct"]
 
 LARGEST_K, LEAST_SIZE, LARGEST_ERROR = 0.7, 400.0, 0.05
-FINE = 65  # points of a corrected marginal
+LARGEST_SHIFT = 1.0  # beyond, the exact posterior is where few were drawn, and weights there say little of themselves
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +64,8 @@ class Corrected:
             out.append(f"their effective size is {self.effective_size:.0f} ({LEAST_SIZE:.0f} is needed)")
         if not self.error <= LARGEST_ERROR:
             out.append(f"a weighted mean is off by {self.error:.2f} posterior sds ({LARGEST_ERROR} is allowed)")
+        if not self.shift <= LARGEST_SHIFT:
+            out.append(f"they move {self.shifted} by {self.shift:.1f} posterior sds ({LARGEST_SHIFT:.0f} is trusted)")
         return tuple(out)
 
 
@@ -94,7 +94,8 @@ def correct(
         Uncorrected marginals of the hyperparameters, and the names of the printed rows, the fixed effects first.
     """
     weights: Averages = weigh(drawn, mode, nodes)
-    means, errors = weights.change(drawn.weighted, drawn.plain, base.powers(unit))
+    tilted = Parts(weights.shares, base.means, base.sds)
+    means, errors = weights.change(drawn.weighted, drawn.plain, base.powers(unit), tilted.powers(unit))
     first, second, third = means
     variance = np.maximum(second - np.square(first), 1e-8)
     mean, sd = unit.centre + unit.scale * first, unit.scale * np.sqrt(variance)
@@ -108,15 +109,16 @@ def correct(
     shift = list(np.maximum(*shifts)) if P else []
     error = list(errors[0, cut:] / np.sqrt(variance[cut:]))
 
-    named = field.unpack_theta(drawn.thetas)
+    named, at_nodes = field.unpack_theta(drawn.thetas), field.unpack_theta(nodes.thetas)
+    rise = weights.shares - np.exp(nodes.log_shares)
     tilts = []
     for row, one in zip(field.rows, hyper, strict=True):
         place: tuple[Any, ...] = (slice(None), *row.index)
-        values = named[row.variable][place]
-        scores = ndtri(np.clip(one.cumulative(values), 1e-12, 1.0 - 1e-12))
-        features = normal_moments(np.clip(scores, -FARTHEST, FARTHEST))
-        wanted, errors = weights.change(features, features, np.zeros(3))
-        new = _tilted(one, wanted)
+        features = scores(one, named[row.variable][place])
+        # under its own marginal their means are zero
+        moved = rise @ scores(one, at_nodes[row.variable][place])
+        wanted, errors = weights.change(features, features, np.zeros(3), moved)
+        new = reshaped(one, wanted)
         tilts.append(new)
         shift.append(max(abs(new.mean - one.mean) / new.sd, abs(new.sd / one.sd - 1.0)))
         error.append(float(errors[0]))
@@ -129,18 +131,6 @@ def correct(
         corrected, tuple(tilts), log_marginal, off, weights, float(shift[worst]) if shift else 0.0,
         names[worst] if shift else "", size, k_hat, greatest,
     )  # fmt: skip
-
-
-def _tilted(one: Marginal, wanted: Array) -> Marginal:
-    """Return a marginal whose normal scores have these means of features."""
-    scale = SCALES[one.scale]
-    points = np.interp(np.linspace(0.0, 1.0, FINE), np.linspace(0.0, 1.0, len(one.points)), one.points)
-    values = scale.value(points)
-    density = one.density(values) * scale.slope(points)
-    scores = ndtri(np.clip(one.cumulative(values), 1e-15, 1.0 - 1e-15))
-    change, _ = tilted(scores, wanted)
-    with np.errstate(divide="ignore"):
-        return Marginal(points, np.log(density) + change, one.scale)
 
 
 def _sizes(drawn: Particles, weights: Averages, error: float) -> tuple[float, float]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from bayou._types import Array, Integers
 from bayou.conditional.field import Field
+from bayou.engines.nested.design import snake
 from bayou.engines.nested.explore import Mode
 from bayou.engines.nested.height import height
 from bayou.engines.nested.importance import EASY, Particles, Pulls, Shifted
@@ -18,7 +19,8 @@ __all__ = ["Sampler"]
 
 WIDTH = 0.25  # of the kernel around a hyperparameter, in sds
 CANDIDATES = 4  # pairs of coefficients among which one is taken
-FEWEST = 64  # different hyperparameters, however large the model is
+FEWEST, MOST = 64, 500  # different hyperparameters
+CELL = 0.5  # sds within which draws are neighbours
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +30,8 @@ class Sampler:
     Hyperparameters: from the weighted particles (systematically, so that each is taken as often as its weight says to
     within one), or from the nodes by their weights; then smoothed by a narrow normal kernel whose widening is taken
     back (West 1993). Coefficients: with particles, one of a few candidates from the moved Gaussian at the
-    hyperparameter, chosen by exact weights; without, from the Gaussian.
+    hyperparameter, chosen by exact weights; without, from the Gaussian. Neighbouring draws share hyperparameters: some
+    hundreds of these stand for thousands, and each costs as much as many draws.
 
     Attributes
     ----------
@@ -51,14 +54,12 @@ class Sampler:
         rng = np.random.default_rng(seed)
         total = chains * count
         z = self._hyperparameters(total, rng)
-        # every chain gets its share of each stretch of the hyperparameters
-        z = z[rng.permutation(total)]
         thetas, X = self.mode.at(z), np.empty((total, len(self.field.x)))
-        kept, which = self._merged(z)
-        for k, at in enumerate(kept):
-            own = np.flatnonzero(which == k)
-            thetas[own] = thetas[at]
-            X[own] = self._coefficients(thetas[at], z[at], len(own), rng)
+        # every chain gets its share of each stretch of the hyperparameters
+        mixed = rng.permutation(total)
+        for own in self._groups(z, rng):
+            at = own[rng.integers(len(own))]
+            thetas[mixed[own]], X[mixed[own]] = self.mode.at(z[at]), self._coefficients(z[at], len(own), rng)
         out = {**self.field.unpack(X, names), **self.field.unpack_theta(thetas, names)}
         return {name: values.reshape(chains, count, *values.shape[1:]) for name, values in out.items()}
 
@@ -83,22 +84,15 @@ class Sampler:
         shrink = np.where(spread > 0.0, spread / np.sqrt(np.square(spread) + added), 1.0)
         return stretched(mean + shrink * (u[index] + step - mean))
 
-    def _merged(self, z: Array) -> tuple[Integers, Integers]:
-        """Return which draws lend their hyperparameters, and for each draw which of these it takes.
-
-        Each draw has its own, but for large models, whose draws share those of a few.
-        """
-        total = len(z)
+    def _groups(self, z: Array, rng: np.random.Generator) -> list[Integers]:
+        """Return groups of neighbouring draws: each takes the hyperparameters of one of its members."""
+        total, d = z.shape
         work = self.field.model.design.n + len(self.field.x)
-        if work <= EASY or z.shape[1] == 0:
-            few = total if z.shape[1] else 1
-        else:
-            few = int(np.clip(total * EASY / work, FEWEST, total))
-        kept: Integers = np.linspace(0, total, few, endpoint=False).astype(np.int64)
-        return kept, np.searchsorted(kept, np.arange(total), side="right") - 1
+        few = int(np.clip(MOST * EASY / max(work, EASY), min(FEWEST, total), min(MOST, total))) if d else 1
+        return np.array_split(snake(relaxed(z), CELL), few)
 
-    def _coefficients(self, theta: Array, z: Array, count: int, rng: np.random.Generator) -> Array:
-        field = self.field
+    def _coefficients(self, z: Array, count: int, rng: np.random.Generator) -> Array:
+        field, theta = self.field, self.mode.at(z)
         if not np.isfinite(height(field, theta)):
             # beyond where there is a mode: as at the mode of all
             theta, z = self.mode.theta, np.zeros_like(z)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bayou.conditional.field import Field
     from bayou.model import Model
 
-__all__ = ["GroupLikelihood", "suitable"]
+__all__ = ["GroupLikelihood", "fixed_covariance", "suitable"]
 
 NODES = {1: 7, 2: 5}  # in each dimension, by the number of coefficients of a group, which goes no higher
 FINER = 4  # more nodes, which tell once what the others leave out
@@ -58,12 +58,9 @@ class GroupLikelihood(AdaptiveQuadrature):
         -------
         (2 S, P) and (2 S,).
         """
-        where = field.columns["beta"]
         P = len(mean)
-        units = np.zeros((P, len(field.x)))
-        units[:, where] = np.eye(P)
-        covariance = np.array([field.solve(unit)[where] for unit in units])
-        root = np.linalg.cholesky(0.5 * (covariance + covariance.T)) if P else covariance
+        covariance = fixed_covariance(field)
+        root = np.linalg.cholesky(covariance) if P else covariance
         D = Z @ root.T
         beta = mean + np.concatenate([D, -D])
         half = float(np.log(np.diag(root)).sum()) + 0.5 * P * np.log(2.0 * np.pi)
@@ -95,6 +92,16 @@ class GroupLikelihood(AdaptiveQuadrature):
             found = self._run(*self._grid, slopes=False)
         self._value = found
         return self.value() + self.left_out if np.isfinite(found) else -np.inf
+
+
+def fixed_covariance(field: Field) -> Array:
+    """Return the covariance (P, P) of the working fixed effects where a field is placed."""
+    where = field.columns["beta"]
+    P = where.stop - where.start
+    units = np.zeros((P, len(field.x)))
+    units[:, where] = np.eye(P)
+    covariance = np.array([field.solve(unit)[where] for unit in units]).reshape(P, P)
+    return np.asarray(0.5 * (covariance + covariance.T))
 
 
 def factor_of(field: Field, theta: Array) -> Array:

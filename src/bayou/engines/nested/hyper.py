@@ -9,9 +9,10 @@ from bayou.conditional.field import Field
 from bayou.engines.nested.design import product
 from bayou.engines.nested.explore import Mode
 from bayou.engines.nested.survey import Nodes, relaxed, stretched
+from bayou.engines.nested.tilt import reshaped, scores
 from bayou.posterior.marginals import SCALES, Marginal
 
-__all__ = ["Interpolant", "hyper_marginals", "internal_rows"]
+__all__ = ["Interpolant", "falling", "hyper_marginals", "internal_rows"]
 
 POINTS = 33  # of a marginal
 REACH = 4.5  # of the integrals over the other hyperparameters, before the stretch
@@ -20,6 +21,9 @@ DEEPEST = 10.0  # how far below the top heights are used
 FAR = 0.65  # steps of the grid, for each root of a dimension, beyond which no node is near
 POWER = 5  # of the distance
 SMALL = 1e-7
+UNSETTLED = 0.04  # sds by which a marginal and the nodes may differ
+DEEP, FLAT = 3.0, (0.05, 0.6)  # how far down the shape is doubted, and if it falls by less in one sd, left and right
+BEYOND = 3  # sds that a tail is continued
 
 
 def internal_rows(field: Field, theta: Array) -> Array:
@@ -43,9 +47,8 @@ class Interpolant:
     """The log density of the hyperparameters between the nodes of a grid.
 
     A quintic radial function of each node plus a parabola: exact at the nodes and nearly so for normal densities
-    (Duchon 1977; Wendland 2005, *Scattered data approximation*, chapter 8). The coordinates are those of the grid, but
-    with one spread for both sides of an axis: two would put a kink where the density has none. Farther from all nodes
-    than they are from each other it is minus infinity.
+    (Duchon 1977; Wendland 2005, *Scattered data approximation*, chapter 8). The coordinates are those of the grid.
+    Farther from all nodes than they are from each other it is minus infinity.
     """
 
     def __init__(self, mode: Mode, nodes: Nodes) -> None:
@@ -66,9 +69,7 @@ class Interpolant:
         self.weights = np.linalg.lstsq(system, np.concatenate([values, np.zeros(q)]), rcond=1e-12)[0]
 
     def _smooth(self, theta: Array) -> Array:
-        mode = self.mode
-        s = np.linalg.solve(mode.axes, (theta - mode.theta)[..., None])[..., 0]
-        return relaxed(2.0 * s / (mode.left + mode.right))
+        return relaxed(self.mode.coordinates(theta))
 
     def _parabola(self, u: Array) -> Array:
         a, b = np.triu_indices(self.d)
@@ -111,7 +112,7 @@ def hyper_marginals(field: Field, mode: Mode, nodes: Nodes) -> list[Marginal]:
         pairs = zip(single, field.rows, strict=True)
         made = [_integrated(mode, nodes, between, j, row.scale) for j, row in pairs if j is not None]
         if all(one is not None for one in made):
-            return [one for one in made if one is not None]
+            return [_settled(nodes, j, one) for j, one in zip(single, made, strict=True) if one is not None]
     starts = internal_rows(field, mode.theta)
     rows = zip(field.rows, slopes, starts, strict=True)
     return [_along(mode, slope, start, row.scale) for row, slope, start in rows]
@@ -147,13 +148,57 @@ def _integrated(mode: Mode, nodes: Nodes, between: Interpolant, j: int, scale: s
     v, log_weights = product(ACROSS[d - 1], REACH, d - 1, stretched)
     theta = np.empty((len(t), len(v), d))
     theta[:, :, j] = mode.theta[j] + t[:, None]
-    theta[:, :, others] = mode.theta[others] + t[:, None, None] * slope + (v @ root.T)[None]
+    theta[:, :, others] = _ridge(mode, j, t, slope)[:, None] + (v @ root.T)[None]
     heights = between(theta.reshape(-1, d)).reshape(len(t), -1) + log_weights
     with np.errstate(divide="ignore"):
         density = np.log(np.exp(heights).sum(axis=1))
-    if np.isfinite(density).sum() < 8:
-        return None
-    return Marginal(mode.theta[j] + t, density, scale)
+    points, density = falling(mode.theta[j] + t, density, sd)
+    return Marginal(points, density, scale) if len(points) >= 8 else None
+
+
+def _settled(nodes: Nodes, j: int | None, one: Marginal) -> Marginal:
+    """Return a marginal made to have the moments that the nodes' own sums give, where these differ much.
+
+    Where the density has two arms the conditional means are not where it is.
+    """
+    wanted = np.exp(nodes.log_shares) @ scores(one, SCALES[one.scale].value(nodes.thetas[:, j]))
+    return reshaped(one, wanted) if np.abs(wanted).max() > UNSETTLED else one
+
+
+def _ridge(mode: Mode, j: int, t: Array, slope: Array) -> Array:
+    """Return the other coordinates (K, d − 1) where coordinate j is t (K,) beyond the mode: a line bent as the axes."""
+    others = np.delete(np.arange(len(mode.theta)), j)
+    straight = np.empty((len(t), len(mode.theta)))
+    straight[:, j], straight[:, others] = mode.theta[j] + t, mode.theta[others] + t[:, None] * slope
+    bent = mode.at(mode.straight(straight))
+    if not (np.diff(bent[:, j]) > 0.0).all():
+        return straight[:, others]
+    return np.stack([np.interp(straight[:, j], bent[:, j], bent[:, i]) for i in others], axis=1)
+
+
+def falling(t: Array, density: Array, sd: float) -> tuple[Array, Array]:
+    """Return points and a log density (K,) without ends that rise or hardly fall, and with ends that fall ever faster.
+
+    Far out the interpolation is an extrapolation; on the scale of an sd a tail that falls too slowly has no moments.
+    There it goes on from its slope as a normal density with this sd.
+    """
+    known = np.isfinite(density)
+    t, density = t[known], density[known]
+    if len(t) < 8:
+        return t, density
+    top = int(density.argmax())
+    first, last = 0, len(t) - 1
+    slope = np.diff(density) / np.diff(t)
+    while first < top - 2 and density[first] < density[top] - DEEP and slope[first] * sd < FLAT[0]:
+        first += 1
+    while last > top + 2 and density[last] < density[top] - DEEP and slope[last - 1] * sd > -FLAT[1]:
+        last -= 1
+    t, density, slope = t[first : last + 1], density[first : last + 1], slope[first:last]
+    steps = sd * np.arange(1.0, BEYOND + 1.0)
+    bend = 0.5 * np.square(steps / sd)
+    low, high = max(float(slope[0]), 0.0), min(float(slope[-1]), 0.0)
+    before, after = density[0] - low * steps - bend, density[-1] + high * steps - bend
+    return np.concatenate([t[0] - steps[::-1], t, t[-1] + steps]), np.concatenate([before[::-1], density, after])
 
 
 def _along(mode: Mode, slope: Array, start: float, scale: str) -> Marginal:
@@ -161,5 +206,5 @@ def _along(mode: Mode, slope: Array, start: float, scale: str) -> Marginal:
     spread = mode.covariance @ slope
     variance = float(slope @ spread)
     t = stretched(np.linspace(-REACH, REACH, POINTS)) * np.sqrt(variance)
-    z = mode.coordinates(mode.theta + t[:, None] * (spread / variance))
+    z = mode.straight(mode.theta + t[:, None] * (spread / variance))
     return Marginal(start + t, -0.5 * np.square(z).sum(axis=1), scale)

@@ -10,19 +10,19 @@ from bayou._types import Array, Integers
 from bayou.conditional.field import Field
 from bayou.engines.nested.design import snake
 from bayou.engines.nested.explore import Mode
-from bayou.engines.nested.grouped import GroupLikelihood, suitable
+from bayou.engines.nested.grouped import GroupLikelihood, fixed_covariance, suitable
 from bayou.engines.nested.height import height
 from bayou.engines.nested.proposal import propose
 from bayou.engines.nested.survey import Nodes, over, relaxed
 
 __all__ = ["Particles", "Unit", "particles", "sizes", "terms"]
 
-THETAS = 128, 256, 256, 512  # by the number of hyperparameters, from one on
+THETAS = 128, 128, 256, 560  # by the number of hyperparameters, from one on
 EASY = 4000  # rows and coefficients up to which the full number of thetas is drawn
-PAIRS, MOST_PAIRS = 8, 64  # antithetic pairs of coefficients for each theta
+PAIRS, MOST_PAIRS = (8, 16), 64  # antithetic pairs of coefficients for each theta: with one, with more of them
 GROUPED_PAIRS = 1  # where the groups are integrated one by one
 PILOT = 128  # pairs that measure at the mode how many it takes
-NOISE, LESS_NOISE = 0.05, 0.015  # variance of an estimate of p(y | theta), relative to its square; of a large model
+NOISE, LESS_NOISE = 0.1, 0.015  # variance of an estimate of p(y | theta), relative to its square; of a large model
 SETTLED = 1e-4  # how exact the modes of proposals are, in twice the log density
 NEAR = 0.7  # grid steps over which forces are averaged
 BLOCK = 2_000_000  # numbers that are held at a time
@@ -81,6 +81,11 @@ class Particles:
     plain: Array
     weighted: Array
 
+    def joined(self, other: Particles) -> Particles:
+        """Return these and others, drawn from another density, together; each keeps the weights that it has."""
+        names = ("thetas", "log_laplace", "log_ratios", "plain", "weighted")
+        return Particles(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in names))
+
     @property
     def log_estimates(self) -> Array:
         """(M,) logs of the unbiased estimates of p(y | theta) over Laplace's value."""
@@ -105,13 +110,17 @@ def _log_mean(values: Array) -> Array:
 
 
 class Shifted:
-    """The Gaussian at one theta with its mean moved by Sigma A'r, and exact log weights of draws from it."""
+    """The Gaussian at one theta with its mean moved by Sigma A'r, and exact log weights of draws from it.
 
-    def __init__(self, field: Field, r: Array) -> None:
+    Where it is exact for all coefficients there is nothing to move, and the weights are equal.
+    """
+
+    def __init__(self, field: Field, r: Array, exact: bool = False) -> None:
         self.field = field
-        self.slope = field.project(r)
-        self.move = field.solve(self.slope)
+        self.slope = np.zeros_like(field.x) if exact else field.project(r)
+        self.move = self.slope if exact else field.solve(self.slope)
         self.half = 0.5 * float(self.move @ self.slope)
+        self.exact = exact
 
     def draw(self, Z: Array) -> tuple[Array, Array]:
         """Return antithetic pairs of coefficients (2 S, N) from normals Z (S, dimension), and log weights (2 S,).
@@ -123,6 +132,8 @@ class Shifted:
         D = field.transform(Z) - field.x
         D = np.concatenate([D, -D]) + self.move
         X = field.x + D
+        if self.exact:
+            return X, np.zeros(len(X))
         return X, field.log_ratio(X) - field.value() - D @ self.slope + self.half
 
 
@@ -158,7 +169,7 @@ def sizes(field: Field, mode: Mode, nodes: Nodes, exact: bool, rng: np.random.Ge
     pairs = w[:PILOT] + w[PILOT:]
     variance = float(pairs.var() / max(pairs.mean() ** 2, 1e-300))
     wanted = variance / (NOISE if work <= EASY else LESS_NOISE) if np.isfinite(variance) else MOST_PAIRS
-    return thetas, int(2 ** np.ceil(np.log2(min(max(wanted, PAIRS), MOST_PAIRS))))
+    return thetas, int(2 ** np.ceil(np.log2(min(max(wanted, PAIRS[field.size > 1]), MOST_PAIRS))))
 
 
 class Pulls:
@@ -217,7 +228,7 @@ def particles(
         draw = np.random.default_rng(int(seeds[b]))
         work = _by_groups if grouped else _as_a_whole
         before, own.settled = own.settled, SETTLED
-        out = work(own, thetas[some], pulls.at(z[some]), pairs, unit, draw)
+        out = work(own, thetas[some], pulls.at(z[some]), pairs, unit, draw, exact)
         own.settled = before
         return out
 
@@ -228,7 +239,7 @@ def particles(
 
 
 def _as_a_whole(
-    field: Field, thetas: Array, pulls: Array, pairs: int, unit: Unit, rng: np.random.Generator
+    field: Field, thetas: Array, pulls: Array, pairs: int, unit: Unit, rng: np.random.Generator, exact: bool
 ) -> tuple[Array, Array, Array, Array]:
     """Return heights (B,), log ratios (B, 2 pairs) and moments (B, 3, W) of draws of all coefficients at once."""
     Z = rng.standard_normal((len(thetas), pairs, field.dimension))
@@ -237,16 +248,17 @@ def _as_a_whole(
     for i, theta in enumerate(thetas):
         heights[i] = height(field, theta)
         if np.isfinite(heights[i]):
-            X[i], ratios[i] = Shifted(field, pulls[i]).draw(Z[i])
+            X[i], ratios[i] = Shifted(field, pulls[i], exact).draw(Z[i])
     return heights, ratios, *_moments(unit.standardised(X), ratios)
 
 
 def _by_groups(
-    field: Field, thetas: Array, pulls: Array, pairs: int, unit: Unit, rng: np.random.Generator
+    field: Field, thetas: Array, pulls: Array, pairs: int, unit: Unit, rng: np.random.Generator, exact: bool
 ) -> tuple[Array, Array, Array, Array]:
     """Return the same with the groups integrated by quadrature: draws of the fixed effects alone.
 
-    The moments of the groups' coefficients are those of the moved Gaussian.
+    The moments of the groups' coefficients are those of the moved Gaussian, and so are, but for what the weights
+    change, those of the fixed effects. ``exact`` is not asked for: no Gaussian response comes here.
     """
     where = unit.fixed
     P = where.stop - where.start
@@ -264,12 +276,15 @@ def _by_groups(
             continue
         mean = field.x + Shifted(field, pulls[i]).move
         d = unit.standardised(mean)
-        v = np.concatenate([np.maximum(field.variances(), 0.0), np.zeros(P)]) / np.square(unit.scale)
+        own = unit.to_printed @ fixed_covariance(field) @ unit.to_printed.T
+        v = np.maximum(np.concatenate([field.variances(), np.diag(own)]), 0.0) / np.square(unit.scale)
         plain[i] = weighted[i] = d, v + d * d, 3.0 * d * v + d**3
         beta, ratios[i] = groups.log_weights(field, theta, mean[where], Z[i])
         drawn = np.concatenate([beta, beta @ unit.to_printed.T], axis=1)
         u = (drawn - unit.centre[fixed]) / unit.scale[fixed]
-        plain[i][:, fixed], weighted[i][:, fixed] = (m[0] for m in _moments(u[None], ratios[i][None]))
+        # of a few draws only what the weights change
+        before, after = (m[0] for m in _moments(u[None], ratios[i][None]))
+        weighted[i][:, fixed] += after - before
     return heights, ratios, plain, weighted
 
 

@@ -2,14 +2,18 @@
 
 A multivariate t around the mode; where a grid was laid, most draws follow the grid's own density, flattened and
 smoothed, so that long tails (of an sd that may be zero) get their share, and the t covers what the grid has missed.
+Lower modes that count have a t of their own.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from scipy.special import gammaincinv, gammaln, ndtri
 
 from bayou._types import Array
+from bayou.engines.nested.climb import Peak
 from bayou.engines.nested.explore import Mode
 from bayou.engines.nested.survey import Nodes, log_slope, relaxed, stretched
 
@@ -18,6 +22,7 @@ __all__ = ["Lattice", "propose", "sequence", "spread", "spread_density"]
 DEGREES = 7.0  # of freedom
 WIDER = 1.1
 AROUND = 0.2  # the share of the t where there is a grid
+SEEN, ELSEWHERE = 0.05, 0.5  # the share of a lower mode at least, of all of them at most
 FLATTER = 0.8  # the power of the grid's density
 
 
@@ -26,38 +31,73 @@ def propose(mode: Mode, nodes: Nodes, count: int, rng: np.random.Generator) -> t
     d = len(mode.theta)
     if d == 0:
         return np.zeros((count, 0)), np.zeros(count)
-    if nodes.kind != "grid":
-        z = spread(mode, count, rng)
-        return z, spread_density(mode, z)
-    lattice = Lattice(mode, nodes)
-    few = max(1, int(AROUND * count))
-    z = np.concatenate([spread(mode, few, rng), lattice.draw(count - few, rng)])
-    share = few / count
-    both = np.log(share) + spread_density(mode, z), np.log1p(-share) + lattice.log_density(z)
-    return z, np.logaddexp(*both)
+    others = [_Other(mode, peak) for peak in mode.others]
+    shares = np.array([one.share for one in others])
+    shares *= min(1.0, ELSEWHERE / max(float(shares.sum()), 1e-300))
+    counts = np.maximum((shares * count).astype(np.int64), 1) if others else np.zeros(0, dtype=np.int64)
+    left = count - int(counts.sum())
+    parts: list[tuple[int, Callable[[Array], Array]]] = []
+    drawn = []
+    if nodes.kind == "grid":
+        lattice = Lattice(mode, nodes)
+        around = max(1, int(AROUND * left))
+        drawn.append(lattice.draw(left - around, rng))
+        parts.append((left - around, lattice.log_density))
+        left = around
+    drawn.insert(0, spread(mode, left, rng))
+    parts.insert(0, (left, lambda z: spread_density(mode, z)))
+    for one, few in zip(others, counts, strict=True):
+        drawn.append(one.draw(int(few), rng))
+        parts.append((int(few), one.log_density))
+    z = np.concatenate(drawn)
+    logs = np.array([np.log(few / count) + density(z) for few, density in parts])
+    return z, np.logaddexp.reduce(logs, axis=0)
+
+
+class _Other:
+    """An overdispersed t around a lower mode; its share of the draws is about that of the mass, but never small."""
+
+    def __init__(self, mode: Mode, peak: Peak) -> None:
+        self.mode, self.peak = mode, peak
+        self.root = np.linalg.cholesky(peak.covariance)
+        self.log_volume = float(np.log(np.diag(self.root)).sum())
+        mass = np.exp(peak.height - mode.height + self.log_volume - mode.log_volume)
+        self.share = float(max(mass / (1.0 + mass), SEEN))
+
+    def draw(self, count: int, rng: np.random.Generator) -> Array:
+        """Return coordinates z (count, d) of draws around the lower mode."""
+        n = students(len(self.root), count, rng)
+        return self.mode.coordinates(self.peak.theta + n @ self.root.T)
+
+    def log_density(self, z: Array) -> Array:
+        """Return the log density (M,) of theta at coordinates z (M, d)."""
+        n = np.linalg.solve(self.root, (self.mode.at(z) - self.peak.theta)[..., None])[..., 0]
+        return np.asarray(_student(np.square(n / WIDER).sum(axis=1), z.shape[1]) - self.log_volume)
 
 
 def spread(mode: Mode, count: int, rng: np.random.Generator) -> Array:
-    """Return coordinates z (count, d) from an overdispersed multivariate t around the mode.
+    """Return coordinates z (count, d) from an overdispersed multivariate t around the mode."""
+    return students(len(mode.theta), count, rng)
 
-    z = WIDER n / sqrt(g / df), n_k from a normal whose halves have the shares of the axis' spreads, so that theta's
-    density has no step at the mode; n and g are quantiles of an additive sequence with a random start.
+
+def students(d: int, count: int, rng: np.random.Generator) -> Array:
+    """Return points (count, d) of a multivariate t, without gaps.
+
+    z = WIDER n / sqrt(g / df); n (normal) and g (gamma) are quantiles of an additive sequence with a random start.
     """
-    d = len(mode.theta)
     u = np.clip(sequence(d + 1, count, rng), 1e-9, 1.0 - 1e-9)
-    share = mode.left / (mode.left + mode.right)
-    low = u[:, :d] < share
-    n = np.where(low, ndtri(0.5 * u[:, :d] / share), ndtri(0.5 + 0.5 * (u[:, :d] - share) / (1.0 - share)))
-    return np.asarray(n * (WIDER / np.sqrt(2.0 * gammaincinv(0.5 * DEGREES, u[:, d]) / DEGREES))[:, None])
+    return np.asarray(ndtri(u[:, :d]) * (WIDER / np.sqrt(2.0 * gammaincinv(0.5 * DEGREES, u[:, d]) / DEGREES))[:, None])
 
 
 def spread_density(mode: Mode, z: Array) -> Array:
     """Return the log density (M,) of theta that `spread` gives coordinates z (M, d)."""
-    d = z.shape[1]
-    squares = np.square(z / WIDER).sum(axis=1)
+    return np.asarray(_student(np.square(z / WIDER).sum(axis=1), z.shape[1]) - mode.log_jacobian(z))
+
+
+def _student(squares: Array, d: int) -> Array:
+    """Return the log density of the t at points with these squared distances, in units of WIDER."""
     one = gammaln(0.5 * (DEGREES + d)) - gammaln(0.5 * DEGREES) - 0.5 * d * np.log(DEGREES * np.pi) - d * np.log(WIDER)
-    halves = float(np.log(2.0 / (mode.left + mode.right)).sum())
-    return np.asarray(one - 0.5 * (DEGREES + d) * np.log1p(squares / DEGREES) + halves - mode.log_volume)
+    return np.asarray(one - 0.5 * (DEGREES + d) * np.log1p(squares / DEGREES))
 
 
 class Lattice:

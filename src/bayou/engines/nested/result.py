@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayou._types import Array
 from bayou.engines.nested.criteria import scores
 from bayou.engines.nested.draws import Sampler
 from bayou.engines.nested.latent import Parts
 from bayou.engines.nested.run import Found
-from bayou.engines.nested.weighing import parabola
 from bayou.posterior import Marginal, Mixture, Posterior, factor_names
 from bayou.posterior.approximation import Approximation, Scores
 from bayou.posterior.lazy import DrawnOnDemand
@@ -113,7 +111,8 @@ def _approximation(
     found: Found, marginals: dict[str, Marginal], effects: dict[str, Any], messages: list[str], check: dict[str, Any]
 ) -> Approximation:
     nodes, corrected = found.nodes, found.corrected
-    shares = nodes.log_shares if corrected is None else _reweighted(found)
+    with np.errstate(divide="ignore"):
+        shares = nodes.log_shares if corrected is None else np.log(corrected.weights.shares)
     K = len(nodes.nodes)
     words = found.strategy.replace("_", " ")
     method = f"{words}, {K} node{'s' if K > 1 else ''} {KINDS[nodes.kind]}"
@@ -133,31 +132,6 @@ def _approximation(
         messages=tuple(messages),
         check=check,
     )
-
-
-def _reweighted(found: Found) -> Array:
-    """Return log shares of the nodes with what the particles say of p(y | theta) beyond Laplace's approximation.
-
-    The log of the ratio is taken as a parabola in the coordinates of the mode, fitted by least squares.
-    """
-    nodes, drawn, corrected = found.nodes, found.particles, found.corrected
-    base = nodes.log_shares
-    if drawn is None or corrected is None or found.rows.gaussian or len(nodes.nodes) < 2:
-        return base
-    weight = np.sqrt(corrected.weights.exact)
-    ratio = drawn.log_estimates
-
-    def features(z: Array) -> Array:
-        return parabola(np.clip(z, -5.0, 5.0))
-
-    F = features(found.mode.coordinates(drawn.thetas))
-    used = np.isfinite(ratio) & (weight > 0.0)
-    if used.sum() <= 2 * F.shape[1]:
-        return base
-    c = np.linalg.lstsq(F[used] * weight[used, None], ratio[used] * weight[used], rcond=None)[0]
-    out = base + features(nodes.stacked("z")) @ c
-    out -= out.max()
-    return np.asarray(out - np.log(np.exp(out).sum()))
 
 
 def _facts(found: Found, ok: bool, corrected: bool) -> dict[str, Any]:

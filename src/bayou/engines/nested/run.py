@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bayou.conditional.field import Field
-from bayou.engines.nested.check import LARGEST_K, LEAST_SIZE, Corrected, correct
+from bayou.engines.nested.check import LARGEST_ERROR, LARGEST_SHIFT, LEAST_SIZE, Corrected, correct
+from bayou.engines.nested.climb import Peak
 from bayou.engines.nested.explore import Mode, explore
 from bayou.engines.nested.hyper import hyper_marginals
 from bayou.engines.nested.importance import EASY, Particles, model_size, particles, sizes
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["Found", "find"]
 
 MOST_ON_A_GRID = 4  # hyperparameters
-NEARLY, MORE = 0.1, 4  # share of the effective size that it takes from which more draws help, and how many more
+NEARLY, HOPELESS = 0.1, 1.0  # share of the effective size, and k-hat, from which more draws help
+FLOOR = 0.1  # of the mode's covariance, added to that of few weighted hyperparameters
+ROUNDS = 2  # of more draws
+ENOUGH, MORE = 1.3, (1, 5)  # how many times what it takes, and how many times as many are added
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +139,7 @@ def _checked(
     field: Field, mode: Mode, nodes: Nodes, base: Parts, parts: Parts, hyper: tuple[Marginal, ...], rows: Likelihood,
     strategy: str, rng: np.random.Generator, cores: int,
 ) -> tuple[Particles, Corrected]:  # fmt: skip
-    """Draw and weigh; where that is nearly enough, do so once more with many draws."""
+    """Draw and weigh; where that is nearly enough, add many draws."""
     field.place(mode.theta)
     unit = unit_of(field, base, mode.theta)
     thetas, pairs = sizes(field, mode, nodes, rows.gaussian, rng)
@@ -143,12 +147,32 @@ def _checked(
     names = row_names(field)
     drawn = particles(field, mode, nodes, unit, rows.gaussian, (thetas, pairs), rng, cores)
     corrected = correct(field, mode, nodes, moved, parts, hyper, unit, drawn, names)
-    if corrected.reasons and corrected.k_hat < LARGEST_K and corrected.effective_size > NEARLY * LEAST_SIZE:
+    for _ in range(ROUNDS):
+        near = corrected.k_hat < HOPELESS and corrected.effective_size > NEARLY * LEAST_SIZE
+        if not corrected.reasons or not near or corrected.shift > LARGEST_SHIFT:
+            break
         field.place(mode.theta)
-        more = MORE if model_size(field) <= EASY else 2
-        drawn = particles(field, mode, nodes, unit, rows.gaussian, (more * thetas, 2 * pairs), rng, cores)
+        lacking = max(LEAST_SIZE / corrected.effective_size, (corrected.error / LARGEST_ERROR) ** 2)
+        more = int(np.clip(np.ceil(ENOUGH * lacking - 1.0), *MORE)) if model_size(field) <= EASY else 2
+        seen = _adapted(mode, drawn, corrected)
+        added = particles(field, seen, nodes, unit, rows.gaussian, (more * thetas, pairs), rng, cores)
+        drawn = drawn.joined(added)
         corrected = correct(field, mode, nodes, moved, parts, hyper, unit, drawn, names)
     return drawn, corrected
+
+
+def _adapted(mode: Mode, drawn: Particles, corrected: Corrected) -> Mode:
+    """Return the mode with one beside it that has the mean and covariance of the weighted hyperparameters.
+
+    The proposal then covers both: adaptive importance sampling (Cappé, Guillin, Marin & Robert 2004) in two steps.
+    """
+    weights = corrected.weights.exact
+    if not len(mode.theta) or not np.isfinite(weights).all():
+        return mode
+    mean = weights @ drawn.thetas
+    off = drawn.thetas - mean
+    covariance = (off * weights[:, None]).T @ off + FLOOR * mode.covariance
+    return replace(mode, others=(*mode.others, Peak(mean, mode.height, covariance)))
 
 
 def _moved(field: Field, nodes: Nodes, base: Parts) -> Parts:

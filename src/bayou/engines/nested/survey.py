@@ -24,6 +24,7 @@ CUT = 7.0  # how far below the top the log density of a node may be
 CHUNK = 4  # nodes that one thread takes one after the other, from the mode on
 LARGE = 4000  # rows and coefficients from which threads pay
 STRETCH = 0.3  # of the grid's tails: z = sinh(STRETCH u) / STRETCH for integers u
+FARTHEST = 40.0  # steps from the mode to a lower one that the grid may have
 FEW = 40_000  # rows and coefficients up to which three hyperparameters are looked at on a grid
 
 
@@ -216,7 +217,8 @@ def survey(
         return look(own, rows, mode.at(z), z, strategy, least if kind == "grid" else -np.inf)
 
     if kind == "grid":
-        found, (points, heights) = _grid(field, at, d, cores)
+        origins = [relaxed(mode.coordinates(peak.theta)) / step for peak in mode.others]
+        found, (points, heights) = _grid(field, at, d, cores, origins)
         weights = [float(log_slope(mode, node.z)) + d * np.log(step) for node in found]
         return Nodes(kind, tuple(found), np.array(weights), (stretched(step * points), heights), step)
     points = composite(d) if kind == "ccd" else np.zeros((1, d))
@@ -232,13 +234,14 @@ def survey(
 
 
 def _grid(
-    field: Field, at: Callable[[Field, Array], Any], d: int, cores: int
+    field: Field, at: Callable[[Field, Array], Any], d: int, cores: int, others: Sequence[Array]
 ) -> tuple[list[Node], tuple[Array, Array]]:
-    """Walk the integer grid outwards from its origin, wave by wave, as far as the density reaches.
+    """Walk the integer grid outwards from its origin and from lower modes, wave by wave, as far as the density reaches.
 
     Returns the nodes, and points and heights beyond them.
     """
-    wave: list[tuple[int, ...]] = [(0,) * d]
+    begin = {tuple(int(v) for v in np.rint(u)) for u in others if np.abs(u).max() < FARTHEST}
+    wave: list[tuple[int, ...]] = [(0,) * d, *sorted(begin - {(0,) * d})]
     seen = set(wave)
     found: list[tuple[tuple[int, ...], Node]] = []
     beyond: list[tuple[tuple[int, ...], float]] = []

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import ndtri
 
 from bayou._types import Array
+from bayou.posterior.marginals import SCALES, Marginal
 
-__all__ = ["FARTHEST", "normal_moments", "tilted"]
+__all__ = ["FARTHEST", "normal_moments", "reshaped", "scores", "tilted"]
 
 FARTHEST = 4.0  # of the scores: beyond they are cut
 GRID = np.linspace(-6.0, 6.0, 481)
 SCORES = np.clip(GRID, -FARTHEST, FARTHEST)
 STEPS = 50
+FINE = 65  # points of a reshaped marginal
 
 
 def _features(z: Array) -> Array:
@@ -65,3 +68,21 @@ def _dual(F: Array, c: Array, means: Array) -> float:
     t = F @ c
     top = float(t.max())
     return float(c @ means) - top - float(np.log(BASE @ np.exp(t - top)))
+
+
+def scores(one: Marginal, values: Array) -> Array:
+    """Return the features (M, 3) of the normal scores that values have under a marginal."""
+    u = ndtri(np.clip(one.cumulative(values), 1e-12, 1.0 - 1e-12))
+    return normal_moments(np.clip(u, -FARTHEST, FARTHEST))
+
+
+def reshaped(one: Marginal, wanted: Array) -> Marginal:
+    """Return a marginal whose normal scores have these means of features."""
+    scale = SCALES[one.scale]
+    points = np.interp(np.linspace(0.0, 1.0, FINE), np.linspace(0.0, 1.0, len(one.points)), one.points)
+    values = scale.value(points)
+    density = one.density(values) * scale.slope(points)
+    u = ndtri(np.clip(one.cumulative(values), 1e-15, 1.0 - 1e-15))
+    change, _ = tilted(u, wanted)
+    with np.errstate(divide="ignore"):
+        return Marginal(points, np.log(density) + change, one.scale)

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from scipy.special import ndtri
 
-from bayou._types import Array
+from bayou._types import Array, Mask
 from bayou.engines.nested.explore import Mode
 from bayou.engines.nested.importance import Particles
 from bayou.engines.nested.pareto import smoothed
@@ -18,6 +18,8 @@ from bayou.engines.nested.survey import Nodes
 __all__ = ["Averages", "Fitted", "Weighted", "parabola", "weigh"]
 
 ENOUGH = 100  # hyperparameters from which averages over them need no smoothing
+DISAGREE = 2.0  # standard errors of Laplace's mean by the particles, from which the nodes are not believed
+CLIP = 5.0  # coordinates beyond are taken as there by the parabola
 VIRTUAL = 2048  # hyperparameters at which a fitted parabola is averaged
 
 
@@ -30,18 +32,23 @@ class Averages(Protocol):
         (M,) normalised weights of the hyperparameters.
     k_hat
         Of their tail.
+    shares
+        (K,) weights of the nodes, with what the particles say of p(y | theta) beyond Laplace's approximation.
     """
 
     @property
     def exact(self) -> Array: ...  # noqa: D102
     @property
     def k_hat(self) -> float: ...  # noqa: D102
+    @property
+    def shares(self) -> Array: ...  # noqa: D102
 
-    def change(self, weighted: Array, plain: Array, base: Array) -> tuple[Array, Array]:
+    def change(self, weighted: Array, plain: Array, base: Array, tilted_base: Array) -> tuple[Array, Array]:
         """Return means (…,) of functionals under the exact posterior, and standard errors.
 
         ``weighted`` and ``plain`` (M, …) are their means over the coefficients at each theta, with and without the
-        coefficients' own weights; ``base`` (…,) their means under Laplace's posterior, by the nodes.
+        coefficients' own weights; ``base`` and ``tilted_base`` (…,) their means under Laplace's posterior by the nodes,
+        and with ``shares`` in place of their weights.
         """
         ...
 
@@ -54,44 +61,62 @@ class Averages(Protocol):
 class Weighted:
     """Self-normalised averages.
 
+    Where the nodes are a grid, the log of what the weights say of p(y | theta) beyond Laplace's approximation is fitted
+    as a parabola; the nodes, tilted by it, give the average, and the particles what the exact weights change of the
+    tilted ones: an error of the fit goes out again, and two weights that are nearly equal leave little noise (a
+    regression estimator; Owen 2013, *Monte Carlo theory, methods and examples*, section 8.9).
+
     Attributes
     ----------
     drawn
         The particles.
-    exact, laplace
-        (M,) normalised weights of the hyperparameters, by the estimates of p(y | theta) and by Laplace's.
+    exact, laplace, tilted
+        (M,) normalised weights of the hyperparameters: by the estimates of p(y | theta), by Laplace's, and by Laplace's
+        times the fit.
     k_hat
         Of the exact ones.
     anchored
-        Whether averages are taken as the nodes' integral plus what the exact weights change.
+        Whether averages are taken as the nodes' integral plus what the exact weights change, where the particles
+        confirm that integral.
+    shares
+        (K,) of the nodes, tilted.
+    log_tilt
+        Log of the fit's mean over the nodes, less that of what the weights say it is.
     """
 
     drawn: Particles
     exact: Array
     laplace: Array
+    tilted: Array
     k_hat: float
     anchored: bool
+    shares: Array
+    log_tilt: float
 
-    def change(self, weighted: Array, plain: Array, base: Array) -> tuple[Array, Array]:
+    def change(self, weighted: Array, plain: Array, base: Array, tilted_base: Array) -> tuple[Array, Array]:
         """Return means and standard errors; see `Averages`."""
         exact = np.tensordot(self.exact, weighted, 1)
         shape = (-1,) + (1,) * exact.ndim
-        w, a = self.exact.reshape(shape), self.laplace.reshape(shape)
-        if self.anchored:
-            laplace = np.tensordot(self.laplace, plain, 1)
-            influence = w * (weighted - exact) - a * (plain - laplace)
-            return base + exact - laplace, np.sqrt(np.square(influence).sum(axis=0))
-        return exact, np.sqrt(np.square(w * (weighted - exact)).sum(axis=0))
+        w, a, t = (one.reshape(shape) for one in (self.exact, self.laplace, self.tilted))
+        alone = np.sqrt(np.square(w * (weighted - exact)).sum(axis=0))
+        if not self.anchored:
+            return exact, alone
+        laplace = np.tensordot(self.laplace, plain, 1)
+        off = np.sqrt(np.square(a * (plain - laplace)).sum(axis=0))
+        # where nodes and particles disagree on Laplace's own posterior the nodes have missed some of it
+        astray = np.abs(laplace - base) > DISAGREE * off
+        tilted = np.tensordot(self.tilted, plain, 1)
+        both = np.sqrt(np.square(w * (weighted - exact) - t * (plain - tilted)).sum(axis=0))
+        return np.where(astray, exact, tilted_base + exact - tilted), np.where(astray, alone, both)
 
     def log_marginal(self, nodes: Nodes) -> tuple[float, float]:
         """Return log p(y) and its standard error."""
-        logs, laplace = self.drawn.log_weights, self.drawn.log_laplace
+        logs = self.drawn.log_weights
         top = float(logs.max())
         if not np.isfinite(top):
             return np.nan, np.nan
         if self.anchored:
-            ratio = float(np.log(np.exp(logs - top).sum() / np.exp(laplace - top).sum()))
-            return nodes.log_marginal + ratio, float(np.sqrt(np.square(self.exact - self.laplace).sum()))
+            return nodes.log_marginal + self.log_tilt, float(np.sqrt(np.square(self.exact - self.tilted).sum()))
         M = len(logs)
         off = np.sqrt(max(float(np.square(self.exact).sum()) - 1.0 / M, 0.0))
         return float(np.log(np.exp(logs - top).mean()) + top), float(off)
@@ -113,7 +138,7 @@ class Fitted:
 
     Attributes
     ----------
-    exact, laplace, k_hat
+    exact, laplace, k_hat, shares
         As of `Weighted`.
     features
         (M, q) parabolas at the particles.
@@ -139,11 +164,12 @@ class Fitted:
     exact_mean: Array
     exact_spread: Array
     log_mean: float
+    shares: Array
 
     def _variance(self, residuals: Array) -> Array:
         return _spread(self.laplace, residuals, self.features.shape[1])
 
-    def change(self, weighted: Array, plain: Array, base: Array) -> tuple[Array, Array]:
+    def change(self, weighted: Array, plain: Array, base: Array, tilted_base: Array) -> tuple[Array, Array]:
         """Return means and standard errors; see `Averages`."""
         shape = weighted.shape[1:]
         both = np.concatenate([weighted.reshape(len(weighted), -1), plain.reshape(len(plain), -1)], axis=1)
@@ -170,31 +196,41 @@ def _spread(weights: Array, residuals: Array, used: int) -> Array:
     return np.asarray(np.tensordot(weights, np.square(residuals), 1) * effective / max(effective - used, 1.0))
 
 
+def _weights(drawn: Particles) -> tuple[Array, float]:
+    """Return normalised weights (M,) of the hyperparameters and k-hat.
+
+    The tail is smoothed among the hyperparameters or among all pairs of hyperparameters and coefficients, whichever is
+    lighter: among a hundred hyperparameters one large weight looks like a heavy tail, among thousands of pairs its rank
+    is known; where the coefficients' weights vary a lot their means at each hyperparameter do so less.
+    """
+    exact, k_hat = smoothed(drawn.log_weights)
+    pairs, k_pairs = smoothed(drawn.joint_log_weights)
+    if k_pairs < k_hat:
+        return pairs.reshape(drawn.log_ratios.shape).sum(axis=1), k_pairs
+    return exact, k_hat
+
+
 def weigh(drawn: Particles, mode: Mode, nodes: Nodes) -> Weighted | Fitted:
     """Return the averages over particles."""
-    exact, k_hat = smoothed(drawn.log_weights)
+    exact, k_hat = _weights(drawn)
     laplace, _ = smoothed(drawn.log_laplace)
-    few = len(drawn.thetas) < ENOUGH
-    if not few or not np.isfinite(laplace).all():
-        return Weighted(drawn, exact, laplace, k_hat, nodes.kind == "grid")
-    _, k_hat = smoothed(drawn.joint_log_weights)
-    F = parabola(mode.coordinates(drawn.thetas))
+    F = parabola(np.clip(mode.coordinates(drawn.thetas), -CLIP, CLIP))
     ratio = drawn.log_estimates
     used = np.isfinite(ratio) & np.isfinite(drawn.log_laplace)
-    if used.sum() < F.shape[1] + 4:
-        return Weighted(drawn, exact, laplace, np.inf, True)
+    usable = bool(np.isfinite(laplace).all() and np.isfinite(exact).all())
+    if len(drawn.thetas) >= ENOUGH or not usable or used.sum() < F.shape[1] + 4:
+        return _weighted(drawn, mode, nodes, (exact, laplace), k_hat if usable else np.inf, F, used)
+    _, k_hat = smoothed(drawn.joint_log_weights)
     root = np.sqrt(np.where(used, laplace, 0.0))
     solver: Array = np.asarray(np.linalg.pinv(F * root[:, None]) * root, dtype=np.float64)
     covariance: Array = np.asarray(solver @ solver.T)
     c: Array = np.asarray(solver @ np.where(used, ratio, 0.0))
     residuals = np.where(used, ratio - F @ c, 0.0)
     spread = float(_spread(laplace, residuals, F.shape[1]))
-    # two-sided normals, as the proposal's
-    u = np.clip(sequence(F[:, 1:].shape[1] and len(mode.theta), VIRTUAL), 1e-9, 1.0 - 1e-9)
-    z = ndtri(u)
-    sides = np.where(z < 0.0, mode.left, mode.right)
+    # as the proposal's, without gaps
+    z = ndtri(np.clip(sequence(F[:, 1:].shape[1] and len(mode.theta), VIRTUAL), 1e-9, 1.0 - 1e-9))
     virtual = parabola(z)
-    weight = np.prod(sides, axis=1)  # the map's slope: equal masses in z are not equal in theta
+    weight = np.exp(mode.log_jacobian(z))  # equal masses in z are not equal in theta
     weight /= weight.sum()
     logs = virtual @ c
     top = float(logs.max())
@@ -202,7 +238,44 @@ def weigh(drawn: Particles, mode: Mode, nodes: Nodes) -> Weighted | Fitted:
     total = float(tilted.sum())
     tilted /= total
     mean = tilted @ virtual
+    at_nodes = nodes.log_shares + _features(mode, nodes) @ c if len(nodes.nodes) > 1 else np.zeros(len(nodes.nodes))
     return Fitted(
         exact, laplace, k_hat, F, solver, covariance, c, spread * covariance, weight @ virtual, mean,
-        (virtual - mean).T @ ((virtual - mean) * tilted[:, None]), float(np.log(total) + top),
+        (virtual - mean).T @ ((virtual - mean) * tilted[:, None]), float(np.log(total) + top), _normalised(at_nodes),
     )  # fmt: skip
+
+
+def _weighted(
+    drawn: Particles, mode: Mode, nodes: Nodes, both: tuple[Array, Array], k_hat: float, F: Array, used: Mask
+) -> Weighted:
+    """Fit the parabola and tilt; where there is too little for it nothing is tilted."""
+    exact, laplace = both
+    base = nodes.log_shares
+    fit, at_nodes = np.zeros(len(F)), np.zeros(len(base))
+    ratio = drawn.log_estimates
+    weight = np.sqrt(np.where(used, np.maximum(exact, laplace), 0.0))
+    if len(base) > 1 and (weight > 0.0).sum() > 2 * F.shape[1] and ratio[used].any():
+        c = np.linalg.lstsq(F[used] * weight[used, None], ratio[used] * weight[used], rcond=1e-10)[0]
+        low, high = np.quantile(ratio[used], [0.0, 1.0])
+        fit = np.clip(F @ c, low, high)
+        at_nodes = np.clip(_features(mode, nodes) @ c, low, high)
+    shares = np.exp(base + at_nodes)
+    tilted, _ = smoothed(drawn.log_laplace + fit)
+    logs = drawn.log_weights
+    log_tilt = float(np.log(shares.sum()) + _log_sum(logs) - _log_sum(drawn.log_laplace + fit))
+    anchored = nodes.kind == "grid"
+    return Weighted(drawn, exact, laplace, tilted, k_hat, anchored, shares / shares.sum(), log_tilt)
+
+
+def _features(mode: Mode, nodes: Nodes) -> Array:
+    return parabola(np.clip(mode.coordinates(nodes.thetas), -CLIP, CLIP))
+
+
+def _normalised(logs: Array) -> Array:
+    w = np.exp(logs - logs.max())
+    return np.asarray(w / w.sum())
+
+
+def _log_sum(logs: Array) -> float:
+    top = float(logs.max())
+    return top + float(np.log(np.exp(logs - top).sum())) if np.isfinite(top) else top
