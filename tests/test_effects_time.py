@@ -61,7 +61,7 @@ def test_autoregression_has_limits():
     np.testing.assert_array_equal(which, [0, 1, 0, 2])
 
 
-@pytest.mark.parametrize("m", [12, 17])
+@pytest.mark.parametrize("m", [8, 12, 17])
 @pytest.mark.parametrize("period", [2, 4, 7])
 @pytest.mark.parametrize("scaled", [True, False])
 @pytest.mark.parametrize("constrained", [True, False])

@@ -244,3 +244,14 @@ def test_seeds_and_cbpp(shared):
     assert found.log_marginal == pytest.approx(-112.806, abs=0.03)
     assert sd.mean == pytest.approx(0.591, abs=0.03 * 0.170)
     assert sd.sd == pytest.approx(0.170, rel=0.03)
+
+
+def test_draws_share_hyperparameters_among_neighbours():
+    """Thousands of draws, some hundreds of hyperparameters, and both have the moments of the marginals."""
+    posterior = run(counts(J=15), correct=False)
+    sd, marginal = posterior.flat("sd_g")[:, 0], posterior.approximation.marginals["sd_g[Intercept]"]
+    assert 400 < len(np.unique(sd)) <= 500 < len(sd)
+    assert sd.mean() == pytest.approx(marginal.mean, abs=0.05 * marginal.sd)
+    assert sd.std() == pytest.approx(marginal.sd, rel=0.06)
+    chains = posterior.draws["sd_g"][..., 0]
+    assert np.abs(chains.mean(axis=1) - marginal.mean).max() < 0.15 * marginal.sd

@@ -208,3 +208,36 @@ def test_matched_mixtures_have_the_moments_asked_for():
     assert np.allclose(parts.sd, sd)
     d = parts.means - parts.mean
     assert np.allclose(parts.weights @ (d**3 + 3 * d * parts.sds**2), third, rtol=1e-6)
+
+
+def test_pooled_particles_are_all_there():
+    one, two_ = known_particles(30, 2, 0, 0.1), known_particles(50, 2, 1, 0.1)
+    both = one.joined(two_)
+    assert np.array_equal(both.thetas, np.concatenate([one.thetas, two_.thetas]))
+    assert np.array_equal(both.log_weights, np.concatenate([one.log_weights, two_.log_weights]))
+
+
+def test_the_nodes_are_not_believed_where_the_particles_contradict_them():
+    """A base that misses a part of Laplace's posterior goes out of the answer; a right one stays in it."""
+    drawn, nodes = known_particles(1000, 1, 3, 0.1), known_nodes(1)
+    weights = weigh(drawn, normal_mode(1), nodes)
+    tilted = known_tilted(weights, nodes)
+    right, error = weights.change(drawn.weighted, drawn.plain, np.array([0.0, 1.0]), tilted)
+    wrong, wider = weights.change(drawn.weighted, drawn.plain, np.array([0.5, 2.0]), tilted + [0.5, 1.0])
+    assert np.allclose(right, [0.4, 1.16], atol=4 * error.max())
+    assert np.allclose(wrong, [0.4, 1.16], atol=4 * wider.max())
+    assert (wider > 2 * error).all()
+
+
+def test_the_fit_takes_the_noise_out():
+    """What the weights say is a parabola: tilting the nodes by it leaves the estimates' own noise alone."""
+    spread = []
+    for seed in range(30):
+        drawn, nodes = known_particles(200, 1, seed, 0.2), known_nodes(1)
+        weights = weigh(drawn, normal_mode(1), nodes)
+        fitted, _ = weights.change(drawn.weighted, drawn.plain, np.array([0.0, 1.0]), known_tilted(weights, nodes))
+        spread.append([fitted[0] - 0.4, weights.exact @ drawn.plain[:, 0] - 0.4])
+    # once in a while chance puts the particles so far from the nodes that these are not believed
+    off = np.median(np.abs(spread), axis=0)
+    assert off[0] < 0.25 * off[1]
+    assert off[0] < 0.01

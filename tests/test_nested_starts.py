@@ -93,6 +93,28 @@ def test_a_prior_that_wants_no_sd_against_data_that_have_one():
     assert found.nodes.log_marginal == pytest.approx(log_marginal, abs=0.02)
 
 
+@pytest.mark.parametrize("seed", [0, 9, 14])
+def test_a_second_mode_is_told(seed):
+    """One hump of the prior near zero, one of the data: both are in the nodes, the marginal and the check."""
+    rng = np.random.default_rng(seed)
+    g = np.repeat(np.arange(8), 3)
+    data = {"y": rng.poisson(np.exp(1.0 + rng.normal(0.0, 0.7, 8)[g])), "g": g.astype(str)}
+    priors = {"sd": bayou.priors.Gamma(1.0, 1e-4)}
+    model = bayou.Model("y ~ 1 + (1 | g)", data, family="poisson", priors=priors)
+    found = find(model, "variational", "auto", True, 1, rng)
+    assert len(found.mode.others) == 1
+    assert any("2 modes" in sentence for sentence in found.messages)
+    t = np.linspace(-9.0, 2.0, 441)[:, None]
+    heights = np.array([height(found.field, one) for one in t])
+    assert found.nodes.log_marginal == pytest.approx(logsumexp(heights) + np.log(0.025), abs=0.03)
+    mass = np.exp(heights - logsumexp(heights))
+    mean = mass @ np.exp(t[:, 0])
+    sd = np.sqrt(mass @ (np.exp(t[:, 0]) - mean) ** 2)
+    assert found.hyper[0].mean == pytest.approx(mean, abs=0.05 * sd)
+    assert found.hyper[0].sd == pytest.approx(sd, rel=0.05)
+    assert found.corrected.shift < 0.2
+
+
 # ---- ridges --------------------------------------------------------------------------------
 
 

@@ -159,6 +159,8 @@ TIMES = [
     ("a cycle of unknown length", "rw2(t, cyclic=True)", {"t": DATA["t"] ** 2}, ["not evenly spaced", "period=…"]),
     ("times in words", "rw1(g)", {}, ["`rw1(g)`", "text or categories", "(1 | g)"]),
     ("times out of reach", "rw1(t)", {"t": 10.0 ** DATA["t"] * 1e5}, ["`rw1(t)`", "reaches", "origin or unit"]),
+    ("times that are very near beside others", "rw2(t)", {"t": np.where(DATA["t"] == 1, 1e-6, DATA["t"])},
+     ["rw2(t): rw2 loses its digits", "1e-06 apart (0 and 1e-06)", "2.0e+06 times", "Round the times"]),
     ("an infinite time", "rw1(t)", {"t": np.where(DATA["t"] == 3, np.inf, DATA["t"])}, ["`t`", "infinite", "Correct"]),
     ("a missing time", "rw1(t)", {"t": DATA["t"].where(DATA["t"] != 3)}, ["`t`", "missing='drop'"]),
     ("a missing area", "icar(area, graph=W)", {"area": DATA["area"].where(DATA["t"] != 3)}, ["`area`", "missing='drop'"]),

@@ -24,6 +24,7 @@ from bayou.effects.scaling import reference_variance
 from bayou.errors import DataError
 
 MOST_STEPS = 500  # beyond the last point, towards new ones
+WIDEST = 1e5  # ratio of the widest gap to the narrowest that rw2 takes
 
 
 class RandomWalk(OneScale):
@@ -75,6 +76,8 @@ class RandomWalk(OneScale):
         t = np.asarray(coordinate, dtype=np.float64)
         self.order, self.coordinate = order, t
         check_increasing(kind, t, order + 2 if cyclic else order + 1)
+        if order == 2:
+            check_gaps(t)
         self.period = circumference(kind, t, period) if cyclic else None
         m = len(t)
         if self.period is None:
@@ -125,6 +128,23 @@ def check_increasing(kind: str, t: Array, fewest: int) -> None:
         raise DataError(f"{kind} needs points of time that are finite, increasing and distinct.")
     if len(t) < fewest:
         raise DataError(f"{kind} needs at least {fewest} distinct points, but there are {len(t)}.")
+
+
+def check_gaps(t: Array) -> None:
+    """Raise DataError for gaps so different that rounding of the precision hides the line from it.
+
+    The elements of a precision of order 2 grow like 1 / gap³; against an exact reference (120 digits, 60 points) the
+    log density of the data was off by 1e-9 at a ratio of 2e3 between gaps, 1e-6 at 4e4, and 34 at 2e6.
+    """
+    gaps = np.diff(t)
+    ratio = float(gaps.max() / gaps.min())
+    if ratio > WIDEST:
+        where = int(gaps.argmin())
+        raise DataError(
+            f"rw2 loses its digits: two times are {gaps.min():.3g} apart ({t[where]:.6g} and {t[where + 1]:.6g}), "
+            f"others {gaps.max():.3g}, {ratio:.1e} times as far; {WIDEST:,.0f} is the most. Round the times, take "
+            "their logarithms, or use s() or rw1."
+        )
 
 
 def circumference(kind: str, t: Array, period: float | None) -> float:

@@ -228,8 +228,9 @@ def particles(
         draw = np.random.default_rng(int(seeds[b]))
         work = _by_groups if grouped else _as_a_whole
         before, own.settled = own.settled, SETTLED
+        own.chords = model_size(own) > EASY
         out = work(own, thetas[some], pulls.at(z[some]), pairs, unit, draw, exact)
-        own.settled = before
+        own.settled, own.chords = before, False
         return out
 
     parts = over(field, list(range(len(seeds))), of_block, cores, 1)

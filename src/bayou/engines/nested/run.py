@@ -107,6 +107,11 @@ def find(
     messages = []
     if not mode.converged:
         messages.append("The search for the mode of the hyperparameters stopped before it had converged.")
+    if mode.others:
+        gap = mode.height - mode.others[0].height
+        messages.append(
+            f"The density of the hyperparameters has {len(mode.others) + 1} modes; the second is lower by {gap:.1f}."
+        )
     explored = time.perf_counter()
     nodes = survey(field, rows, mode, kind, strategy, cores)
     if not nodes.nodes:

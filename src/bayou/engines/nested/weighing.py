@@ -18,7 +18,7 @@ from bayou.engines.nested.survey import Nodes
 __all__ = ["Averages", "Fitted", "Weighted", "parabola", "weigh"]
 
 ENOUGH = 100  # hyperparameters from which averages over them need no smoothing
-DISAGREE = 2.0  # standard errors of Laplace's mean by the particles, from which the nodes are not believed
+DISAGREE = 3.0  # standard errors of Laplace's mean by the particles, from which the nodes are not believed
 CLIP = 5.0  # coordinates beyond are taken as there by the parabola
 VIRTUAL = 2048  # hyperparameters at which a fitted parabola is averaged
 
@@ -260,8 +260,12 @@ def _weighted(
         fit = np.clip(F @ c, low, high)
         at_nodes = np.clip(_features(mode, nodes) @ c, low, high)
     shares = np.exp(base + at_nodes)
-    tilted, _ = smoothed(drawn.log_laplace + fit)
     logs = drawn.log_weights
+    tilted = _normalised(drawn.log_laplace + fit)
+    raw = _normalised(logs)
+    # smoothed as the exact ones are, each where they are: two tails that are smoothed apart differ by that alone
+    tilted = tilted * np.where(raw > 0.0, exact / np.where(raw > 0.0, raw, 1.0), 1.0)
+    tilted /= tilted.sum()
     log_tilt = float(np.log(shares.sum()) + _log_sum(logs) - _log_sum(drawn.log_laplace + fit))
     anchored = nodes.kind == "grid"
     return Weighted(drawn, exact, laplace, tilted, k_hat, anchored, shares / shares.sum(), log_tilt)
@@ -272,7 +276,8 @@ def _features(mode: Mode, nodes: Nodes) -> Array:
 
 
 def _normalised(logs: Array) -> Array:
-    w = np.exp(logs - logs.max())
+    top = float(logs.max())
+    w = np.exp(logs - (top if np.isfinite(top) else 0.0))
     return np.asarray(w / w.sum())
 
 
