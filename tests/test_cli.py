@@ -253,6 +253,16 @@ def test_a_graph_and_a_matrix_from_files(tmp_path, monkeypatch):
     assert done.exit_code == 0 and "cid" in done.stdout
 
 
+def test_a_graph_that_is_not_given_is_asked_for_in_words_of_the_shell(tmp_path):
+    table = tmp_path / "areas.csv"
+    table.write_text("y,area\n1,a\n2,b\n3,a\n4,c\n")
+    for term in ("icar(area, graph=W)", "icar(area)"):
+        found = invoke("fit", f"y ~ 1 + {term}", table)
+        assert found.exit_code == 2
+        assert "--structure W=FILE" in found.stderr and "structures={" not in found.stderr
+
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,7 +28,8 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except BayouError as error:
-            typer.echo(f"bayou: {error}", err=True)
+            said = re.sub(r"structures=\{'(\w+)': [^}]*\}", r"--structure \1=FILE", str(error))
+            typer.echo(f"bayou: {said}", err=True)
             raise typer.Exit(2) from error
 
 
