@@ -108,7 +108,9 @@ def draw_smooth(
             ax.set_xlabel(plain(_coordinate_words(term)))
     _limits(axes[0], curves, scale)
     design, link = posterior.model.design, posterior.model.family.link.name
-    words = response_words(design) if scale == "response" else f"{_function(term)}, {link} scale"
+    words = response_words(design) if scale == "response" else _function(term)
+    if scale != "response" and link != "identity":
+        words += f", {link} scale"
     (axes[0].set_ylabel if single else picture.supylabel)(plain(words), size=NORMAL)
     centre = "median" if posterior.estimates is None else "mode"
     legend: list[tuple[Any, str]] = [
@@ -124,7 +126,8 @@ def draw_smooth(
         if len(shown) < len(term.replicates)
         else "",
     )
-    title = term.text or term.name
+    # options would make it run into the legend
+    title = f"{term.kind}({term.column}{f', by={term.by}' if term.by else ''})"
     return finish(
         picture, f"{title}: {'the mean response' if scale == 'response' else 'the effect'}", caption, legend, save
     )
