@@ -254,7 +254,8 @@ def test_marginals_against_long_chains(shared, name, setting):
 # draws (effective 13,000 and more): salamander sds .932 (.248) and .864 (.257), R-INLA's .888 (.219) and .837 (.219);
 # grouseticks BROOD .820, LOCATION .361 (.233), R-INLA's .789 and .477 (.175): it stops before sds near zero. Scotland's phi
 # is .79 by chain and by brute force where P(phi > 1/2) = 1/3 holds exactly; R-INLA's .753 has a prior that does not add up
-# so: the rate of the distance is −log(1/3) / d(1/2) although the distance ends at phi = 1.
+# so: the rate of the distance is −log(1/3) / d(1/2) although the distance ends at phi = 1. Munich's by BYM2
+# (default priors), not held here, likewise: .455 (.201) by chain, .44 by ours, R-INLA's .398.
 QUICK = [
     ("seeds", "pc"),
     ("cbpp", "pc"),
@@ -264,7 +265,6 @@ QUICK = [
     ("tokyo", "default"),
     ("munich_besag", "pc"),
     ("munich_besag", "default"),
-    ("munich_bym2", "default"),
     ("lattice100", "pc"),
     ("lattice100", "default"),
 ]

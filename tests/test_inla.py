@@ -255,3 +255,20 @@ def test_draws_share_hyperparameters_among_neighbours():
     assert sd.std() == pytest.approx(marginal.sd, rel=0.06)
     chains = posterior.draws["sd_g"][..., 0]
     assert np.abs(chains.mean(axis=1) - marginal.mean).max() < 0.15 * marginal.sd
+
+
+def test_a_prior_whose_support_excludes_the_usual_start():
+    clinic = bayou.datasets.load("clinic")
+    given = {"sd_clinic": bayou.priors.Uniform(2.0, 4.0)}
+    model = bayou.Model(
+        "proportion(favorable, patients) ~ treatment + (1 | clinic)", clinic, family="binomial", priors=given
+    )
+    field, t = Field(model), np.linspace(np.log(2.0), np.log(4.0), 400)[1:-1]
+    heights = np.array([field.value() + field.log_prior(np.array([s])) for s in t if field.place(np.array([s]))])
+    w = np.exp(heights - heights.max())
+    mean = float(w @ np.exp(t) / w.sum())
+    sd = float(np.sqrt(w @ np.square(np.exp(t)) / w.sum() - mean**2))
+    # the edges of the prior are no place for nodes: the check sees it, and the answer is right
+    row = model.fit(INLA(), seed=1).summary().loc["sd_clinic[Intercept]"]
+    assert abs(row["mean"] - mean) < 0.1 * sd and abs(row["sd"] / sd - 1.0) < 0.1
+    assert 2.0 <= row["lower"] < row["upper"] <= 4.0

@@ -177,6 +177,22 @@ def test_the_sequence_leaves_no_gaps(rng):
     assert counts.min() >= 1 and counts.max() <= 8
 
 
+@pytest.mark.parametrize("d", [2, 3, 5, 8])
+def test_the_sequence_is_even_in_many_dimensions(d):
+    """Means of smooth functions of all coordinates come out within the error of independent points, for any seed."""
+    rng = np.random.default_rng(7)
+    for seed in range(40):
+        tilt = rng.uniform(-1.0, 1.0, d)
+        points = sequence(d, 500, np.random.default_rng(seed))
+        values = np.exp(points @ tilt)
+        exact = np.prod(np.expm1(tilt) / tilt)
+        assert abs(values.mean() - exact) < 4.0 * values.std() / np.sqrt(500)
+        for i in range(d):
+            for j in range(i):  # two coordinates once added up to the same number in every point
+                waves = np.cos(2.0 * np.pi * (points[:, i] + points[:, j]))
+                assert abs(waves.mean()) < 5.0 / np.sqrt(2.0 * 500)
+
+
 def test_the_overdispersed_density_integrates_to_one():
     mode = explore(Known(skewed, np.zeros(2)))
     z = np.linspace(-60, 60, 1201)

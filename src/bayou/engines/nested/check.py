@@ -20,7 +20,9 @@ from bayou.posterior.marginals import Marginal
 __all__ = ["Corrected", "correct"]
 
 LARGEST_K, LEAST_SIZE, LARGEST_ERROR = 0.7, 400.0, 0.05
-LARGEST_SHIFT = 1.0  # beyond, the exact posterior is where few were drawn, and weights there say little of themselves
+SIGNIFICANT = 4.0  # standard errors
+LARGEST_OUTSIDE = 0.02  # share of hyperparameters drawn beyond the support of their priors
+LARGEST_SHIFT = 0.7  # beyond, the exact posterior is where few were drawn, and weights there say little of themselves
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +43,8 @@ class Corrected:
         The largest change of a mean or an sd among the printed rows, in posterior sds, and of which row.
     effective_size, k_hat, error
         Of the weights; the largest standard error of a weighted mean, in posterior sds.
+    outside
+        Share of the hyperparameters drawn at which their prior is zero.
     """
 
     parts: Parts
@@ -53,6 +57,7 @@ class Corrected:
     effective_size: float
     k_hat: float
     error: float
+    outside: float
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -65,7 +70,9 @@ class Corrected:
         if not self.error <= LARGEST_ERROR:
             out.append(f"a weighted mean is off by {self.error:.2f} posterior sds ({LARGEST_ERROR} is allowed)")
         if not self.shift <= LARGEST_SHIFT:
-            out.append(f"they move {self.shifted} by {self.shift:.1f} posterior sds ({LARGEST_SHIFT:.0f} is trusted)")
+            out.append(f"they move {self.shifted} by {self.shift:.1f} posterior sds ({LARGEST_SHIFT} is trusted)")
+        if not self.outside <= LARGEST_OUTSIDE:
+            out.append("the edge of a bounded prior cuts the posterior of a hyperparameter, where no node stands")
         return tuple(out)
 
 
@@ -84,7 +91,9 @@ def correct(
 
     Means of functionals are taken as the nodes' integral under Laplace's posterior plus what the exact weights change
     on the same particles, where the nodes are a grid; as weighted means alone otherwise. The shape of a marginal is the
-    uncorrected one, tilted (hyperparameters) or moved, stretched and bent (coefficients) to the corrected moments.
+    uncorrected one, tilted (hyperparameters) or moved, stretched and bent (coefficients) to the corrected moments. For
+    a Gaussian response the coefficients are exact at every node: they are left alone where the particles change no
+    hyperparameter by more than their own error.
 
     Parameters
     ----------
@@ -108,6 +117,7 @@ def correct(
     shifts = np.abs(mean - parts.mean)[cut:] / sd[cut:], np.abs(sd / parts.sd - 1.0)[cut:] if P else np.zeros(0)
     shift = list(np.maximum(*shifts)) if P else []
     error = list(errors[0, cut:] / np.sqrt(variance[cut:]))
+    certain = bool(drawn.log_ratios.any())
 
     named, at_nodes = field.unpack_theta(drawn.thetas), field.unpack_theta(nodes.thetas)
     rise = weights.shares - np.exp(nodes.log_shares)
@@ -122,6 +132,10 @@ def correct(
         tilts.append(new)
         shift.append(max(abs(new.mean - one.mean) / new.sd, abs(new.sd / one.sd - 1.0)))
         error.append(float(errors[0]))
+        certain = certain or shift[-1] > SIGNIFICANT * error[-1]
+
+    if not certain:
+        corrected = parts
 
     worst = int(np.argmax(shift)) if shift else 0
     greatest = float(np.max(error, initial=0.0))
@@ -129,7 +143,7 @@ def correct(
     size, k_hat = _sizes(drawn, weights, greatest)
     return Corrected(
         corrected, tuple(tilts), log_marginal, off, weights, float(shift[worst]) if shift else 0.0,
-        names[worst] if shift else "", size, k_hat, greatest,
+        names[worst] if shift else "", size, k_hat, greatest, float((drawn.log_laplace == -np.inf).mean()),
     )  # fmt: skip
 
 

@@ -136,10 +136,11 @@ def explore(field: Field, start: Array | None = None) -> Mode:
         top = height(field, np.zeros(0))
         empty = np.zeros((0, 0))
         return Mode(np.zeros(0), top, empty, empty, np.zeros(0), np.zeros(0), 1, bool(np.isfinite(top)))
-    first, used, converged = climb(field.evaluate, np.array(field.initial if start is None else start))
+    begin = np.array(field.initial if start is None else start)
+    first, used, converged = climb(field.evaluate, begin)
     assert first is not None
     covariance, more = curvature(field.evaluate, first.theta, first.covariance)
-    best, others, looked = peaks(field, Peak(first.theta, first.height, covariance))
+    best, others, looked = peaks(field, Peak(first.theta, first.height, covariance), begin)
     theta, value, covariance = best.theta, best.height, best.covariance
     more += looked
     values, vectors = np.linalg.eigh(covariance)

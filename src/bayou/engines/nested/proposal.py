@@ -23,6 +23,7 @@ DEGREES = 7.0  # of freedom
 WIDER = 1.1
 AROUND = 0.2  # the share of the t where there is a grid
 SEEN, ELSEWHERE = 0.05, 0.5  # the share of a lower mode at least, of all of them at most
+GOLDEN = 0.5 * (np.sqrt(5.0) - 1.0)
 FLATTER = 0.8  # the power of the grid's density
 
 
@@ -143,17 +144,14 @@ class Lattice:
             return np.log(np.where(inside, total, 0.0)) - log_slope(self.mode, z) - z.shape[1] * np.log(self.step)
 
 
-def sequence(d: int, count: int, rng: np.random.Generator | None = None) -> Array:
-    """Return points (count, d) of the unit cube: steps of the generalised golden section (Roberts 2018)."""
-    start = np.full(d, 0.5 / count) if rng is None else rng.random(d)
-    return np.asarray((start + np.arange(count)[:, None] * _golden(d, count)) % 1.0)
+def sequence(d: int, count: int, rng: np.random.Generator) -> Array:
+    """Return points (count, d) of the unit cube, stratified in each coordinate.
 
-
-def _golden(d: int, count: int) -> Array:
-    """Return the steps of the sequence: 1 / count in the first coordinate, powers of the golden section beyond."""
-    root = 2.0
-    for _ in range(60):
-        root = (1.0 + root) ** (1.0 / d)
-    steps = root ** -np.arange(1.0, d + 1.0)
-    steps[0] = 1.0 / count
-    return np.asarray(steps)
+    Up to two coordinates: even steps in one, of the golden section in the other. Beyond: a Latin hypercube with random
+    pairings (McKay, Beckman & Conover 1979), since fixed steps in many coordinates leave gaps that no start mends.
+    """
+    if d <= 2:
+        steps = np.array([1.0 / count, GOLDEN])[:d]
+        return np.asarray((rng.random(d) + np.arange(count)[:, None] * steps) % 1.0)
+    order = rng.permuted(np.tile(np.arange(count), (d, 1)), axis=1).T
+    return np.asarray((order + rng.random((count, d))) / count)

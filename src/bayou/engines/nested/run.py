@@ -17,6 +17,7 @@ from bayou.engines.nested.importance import EASY, Particles, model_size, particl
 from bayou.engines.nested.latent import Parts, parts_of, unit_of
 from bayou.engines.nested.likelihood import Likelihood
 from bayou.engines.nested.survey import Nodes, survey
+from bayou.engines.starts import starting_theta
 from bayou.errors import BayouError, Unsupported
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def find(
         )
     rows = Likelihood(model)
     try:
-        mode = explore(field)
+        mode = explore(field, starting_theta(field))
     except ArithmeticError as error:
         raise BayouError(
             f"INLA found no mode of the hyperparameters: {error}. The data may say nothing of some of them: give "

@@ -30,20 +30,20 @@ DIP = 0.05  # between two modes
 ROUNDS = 3
 
 
-def peaks(field: Field, first: Peak) -> tuple[Peak, tuple[Peak, ...], int]:
+def peaks(field: Field, first: Peak, start: Array) -> tuple[Peak, tuple[Peak, ...], int]:
     """Return the highest mode, the others that count, and the evaluations.
 
     From the highest known mode it walks along each coordinate, and climbs wherever the density rises again: no further
-    than to the top of a mode that is known. ``first`` is a mode.
+    than to the top of a mode that is known. ``first`` is a mode, and ``start`` where the search for it began.
     """
     found, best, used = [first], first, 0
     for _ in range(ROUNDS):
-        starts, looked = _starts(field, best)
+        starts, looked = _starts(field, best, start)
         used += looked
         before = best
-        for start in starts:
+        for place in starts:
             try:
-                one, steps, _ = climb(field.evaluate, start, tuple(found))
+                one, steps, _ = climb(field.evaluate, place, tuple(found))
             except ArithmeticError:
                 continue
             used += steps
@@ -69,11 +69,11 @@ def _joined(field: Field, one: Peak, other: Peak) -> bool:
     return all(height(field, other.theta + f * (one.theta - other.theta)) > least for f in (0.25, 0.5, 0.75))
 
 
-def _starts(field: Field, best: Peak) -> tuple[list[Array], int]:
+def _starts(field: Field, best: Peak, start: Array) -> tuple[list[Array], int]:
     """Return points from which the density rises away from a mode, and how many were looked at."""
     found: list[Array] = []
     looked = 0
-    for k, rungs in enumerate(_rungs(field)):
+    for k, rungs in enumerate(_rungs(field, start)):
         away = [t for t in rungs if abs(t - best.theta[k]) > APART]
         if len(away) == 1:
             # what one point says shows only beside another
@@ -95,10 +95,9 @@ def _starts(field: Field, best: Peak) -> tuple[list[Array], int]:
     return found, looked
 
 
-def _rungs(field: Field) -> list[list[float]]:
+def _rungs(field: Field, start: Array) -> list[list[float]]:
     """Return for each hyperparameter where to look: fixed places, and the top of its prior."""
     whole = field.model.design.n + len(field.x) <= CHEAP
-    start = field.initial
     rungs: list[list[float]] = []
     for part in field.parts:
         own = start[part.hyper]

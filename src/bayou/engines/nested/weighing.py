@@ -227,8 +227,9 @@ def weigh(drawn: Particles, mode: Mode, nodes: Nodes) -> Weighted | Fitted:
     c: Array = np.asarray(solver @ np.where(used, ratio, 0.0))
     residuals = np.where(used, ratio - F @ c, 0.0)
     spread = float(_spread(laplace, residuals, F.shape[1]))
-    # as the proposal's, without gaps
-    z = ndtri(np.clip(sequence(F[:, 1:].shape[1] and len(mode.theta), VIRTUAL), 1e-9, 1.0 - 1e-9))
+    # as the proposal's, without gaps; always the same
+    u = sequence(F[:, 1:].shape[1] and len(mode.theta), VIRTUAL, np.random.default_rng(VIRTUAL))
+    z = ndtri(np.clip(u, 1e-9, 1.0 - 1e-9))
     virtual = parabola(z)
     weight = np.exp(mode.log_jacobian(z))  # equal masses in z are not equal in theta
     weight /= weight.sum()
