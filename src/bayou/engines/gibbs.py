@@ -15,7 +15,6 @@ from bayou.engines.centring import centring
 from bayou.engines.chains import ChainEngine
 from bayou.engines.contract import contract
 from bayou.engines.draws import Chain, Draws, Plan, restore_into, snapshot_of
-from bayou.engines.field.sampling import field_plan
 from bayou.engines.lmm import collapsed, scan
 from bayou.engines.lmm.state import CARRIED, State, Target, new_state
 from bayou.engines.starts import starting_factors, starting_scale
@@ -113,6 +112,8 @@ class Gibbs(ChainEngine):
         """Sum the rows, choose the method, and find the mode of theta if it is collapsed."""
         self.check(model)
         if model.design.structured:
+            from bayou.engines.field.sampling import field_plan  # loaded for such models alone
+
             return field_plan(model)
         sums = sufficient(model)
         target = gaussian_target(model, sums)

@@ -9,7 +9,6 @@ import numpy as np
 
 from bayou.conditional.choice import likelihood_of
 from bayou.engines.base import Engine
-from bayou.engines.marginal.field_result import fitted_field
 from bayou.engines.marginal.generic import maximised
 from bayou.errors import Unsupported
 
@@ -73,6 +72,8 @@ class Laplace(Engine):
             )
         method = "Laplace (REML)" if self.reml else "Laplace"
         if model.design.structured:
+            from bayou.engines.marginal.field_result import fitted_field  # loaded for such models alone
+
             return fitted_field(model, self, self.reml, rng, method=method)
         likelihood = likelihood_of(model, self.reml, priors)
         return maximised(model, self, likelihood, rng, method=method)

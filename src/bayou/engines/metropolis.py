@@ -13,7 +13,6 @@ from bayou.engines.centring import centring
 from bayou.engines.chains import ChainEngine
 from bayou.engines.contract import contract
 from bayou.engines.draws import Draws, Plan, restore_into, snapshot_of
-from bayou.engines.field.sampling import field_plan
 from bayou.engines.glmm import scan
 from bayou.engines.glmm.carrier import Fitting, new_carrier
 from bayou.engines.glmm.nested import lineages
@@ -98,6 +97,8 @@ class Metropolis(ChainEngine):
     def prepare(self, model: Model) -> Plan:
         """Lay the rows out by factor."""
         if model.design.structured:
+            from bayou.engines.field.sampling import field_plan  # loaded for such models alone
+
             return field_plan(model)
         order, target = glmm_target(model, self.proposal == "laplace" or self.scale == "adapted")
         q = len_b(target.rows)

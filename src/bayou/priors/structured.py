@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
-import scipy.optimize
 
 from bayou._types import Array
 from bayou.errors import PriorError
@@ -179,6 +178,8 @@ class PCMixing(Interval):
         for name in ("upper", "probability"):
             value = getattr(self, name)
             self._require(0.0 < value < 1.0, f"{name} must be between 0 and 1, not {value!r}.")
+        import scipy.optimize  # of bym2 alone
+
         at = math.log(self.upper) - math.log1p(-self.upper)
         near, far = math.sqrt(self.divergence(at)[0]), math.sqrt(self.divergence(FAR)[0])
 

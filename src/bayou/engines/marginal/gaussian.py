@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bayou.conditional.choice import likelihood_of
-from bayou.engines.marginal.field_result import fitted_field
 from bayou.engines.marginal.generic import maximised
 from bayou.engines.marginal.profiled import profiled
 from bayou.errors import Unsupported
@@ -40,6 +39,8 @@ def fitted(model: Model, engine: Engine, restricted: bool, rng: np.random.Genera
         )
     design = model.design
     if design.structured:
+        from bayou.engines.marginal.field_result import fitted_field  # loaded for such models alone
+
         return fitted_field(model, engine, restricted, rng, method=name, given=True)
     if priors or model.dispersion_known or len(design.sigma_levels) > 1 or model.structure.by_rows(design.n):
         likelihood = likelihood_of(model, restricted, priors)
