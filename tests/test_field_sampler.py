@@ -55,7 +55,7 @@ def grid_of(field: Any, centre: np.ndarray, spread: np.ndarray, points: int = 61
     return thetas, weight / weight.sum()
 
 
-@pytest.mark.parametrize("structure", ["rw1", "icar"])
+@pytest.mark.parametrize("structure", [pytest.param("rw1", marks=pytest.mark.slow), "icar"])
 def test_gaussian_marginals_by_numerical_integration(structure: str) -> None:
     model = build(structure, "gaussian")
     own, dense = field_of(model), of_model(model)
@@ -268,6 +268,7 @@ def agree(one: Any, two: Any) -> None:
         assert abs(s.mean() - t.mean()) < 4.5 * error, f"variance of {name}: {s.mean():.4f}, {t.mean():.4f}"
 
 
+@pytest.mark.slow
 def test_bernoulli_pairs_agree_with_metropolis() -> None:
     """Two binary rows a group: the Gaussian approximation is far off here, and must not show."""
     rng = np.random.default_rng(0)
@@ -292,7 +293,7 @@ def test_groups_agree_with_the_other_samplers(structure: str, family: str) -> No
     agree(run(model, draws=4000, warmup=1000), wanted)
 
 
-@pytest.mark.parametrize("family", ["gaussian", "poisson"])
+@pytest.mark.parametrize("family", [pytest.param("gaussian", marks=pytest.mark.slow), "poisson"])
 def test_priors_of_coefficients_that_are_not_normal(family: str) -> None:
     """A Student t and a bounded prior stand outside the Gaussian; the other samplers have moves for them."""
     priors = {"beta[x]": bayou.priors.StudentT(3, 0.0, 0.2), "beta[Intercept]": bayou.priors.Uniform(0.3, 2.0)}
@@ -395,6 +396,7 @@ def test_a_stored_run_has_the_same_draws(tmp_path: Any) -> None:
         np.testing.assert_array_equal(plain.draws[name], stored.draws[name])
 
 
+@pytest.mark.slow
 def test_going_on_from_an_approximation() -> None:
     """From a centre that is off and too narrow, the chain still finds the posterior."""
     model = build("rw1", "poisson")
