@@ -254,8 +254,13 @@ def test_marginals_against_long_chains(shared, name, setting):
 # draws (effective 13,000 and more): salamander sds .932 (.248) and .864 (.257), R-INLA's .888 (.219) and .837 (.219);
 # grouseticks BROOD .820, LOCATION .361 (.233), R-INLA's .789 and .477 (.175): it stops before sds near zero. Scotland's phi
 # is .79 by chain and by brute force where P(phi > 1/2) = 1/3 holds exactly; R-INLA's .753 has a prior that does not add up
-# so: the rate of the distance is −log(1/3) / d(1/2) although the distance ends at phi = 1. Munich's by BYM2
-# (default priors), not held here, likewise: .455 (.201) by chain, .44 by ours, R-INLA's .398.
+# so: the rate of the distance is −log(1/3) / d(1/2) although the distance ends at phi = 1.
+# Munich's likewise: R-INLA's .398 (.182); phi, and sigma that moves with it, are held to a chain in its place (Gibbs, 4 x
+# 1,500 draws, effective 3,300).
+BY_CHAIN = {
+    ("munich_bym2", "default", "phi_location"): (0.4532, 0.2054),
+    ("munich_bym2", "default", "sigma"): (1.9006, 0.0324),
+}
 QUICK = [
     ("seeds", "pc"),
     ("cbpp", "pc"),
@@ -265,6 +270,7 @@ QUICK = [
     ("tokyo", "default"),
     ("munich_besag", "pc"),
     ("munich_besag", "default"),
+    ("munich_bym2", "default"),
     ("lattice100", "pc"),
     ("lattice100", "default"),
 ]
@@ -300,7 +306,11 @@ def test_figures_of_r_inla(shared, name, setting):
     show(f"{name} {setting}: {dict(fit.result.approximation.check)}", [*fixed, *hyper])
     for rows, tolerance in ((fixed, FIXED), (hyper, HYPER)):
         for row in rows:
-            assert abs(row.gap) < tolerance, str(row)
+            if (name, setting, row.name) in BY_CHAIN:
+                mean, sd = BY_CHAIN[name, setting, row.name]
+                assert abs(row.mean - mean) < min(tolerance * sd, abs(row.reference - mean)), str(row)
+            else:
+                assert abs(row.gap) < tolerance, str(row)
 
 
 @pytest.mark.slow
