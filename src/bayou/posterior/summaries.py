@@ -151,20 +151,10 @@ def effects_frame(posterior: Posterior, factor: str, interval: float) -> pd.Data
         raise DataError(f"The model has no grouping factor {factor!r}; its factors: {known}.{more}")
     levels, coefficients = groupings[factor].levels, groupings[factor].coefficients
     index = pd.MultiIndex.from_product([list(levels), list(coefficients)], names=["level", "coefficient"])
-    if posterior.estimates is not None and posterior.estimates.effects is not None:
-        from scipy.special import ndtri
-
-        mode, error = (values.ravel() for values in posterior.estimates.group_effects(factor))
-        reach = ndtri(0.5 + interval / 2.0) * error
-        return _located(index, mode, error, mode - reach, mode + reach)
-    found = None if posterior.approximation is None else posterior.approximation.effect(f"b_{posterior.names[factor]}")
+    found = _known_effects(posterior, factor, f"b_{posterior.names[factor]}", index, interval)
     if found is not None:
-        return _mixture_frame(index, found, interval)
-    frame = described(index, _one_by_one(posterior.effects(factor)), interval)
-    moments = posterior.running_moments(factor)
-    if moments is not None:
-        frame["mean"], frame["sd"] = (m.ravel() for m in moments)
-    return frame
+        return found
+    return _drawn_effects(posterior.effects(factor), posterior.running_moments(factor), index, interval)
 
 
 def structured_frame(posterior: Posterior, name: str, interval: float) -> pd.DataFrame:
@@ -180,17 +170,27 @@ def structured_frame(posterior: Posterior, name: str, interval: float) -> pd.Dat
     index: Any = pd.Index(nodes, name=label)
     if term.by is not None:
         index = pd.MultiIndex.from_product([list(term.replicates), nodes], names=[term.by, label])
+    found = _known_effects(posterior, name, f"f_{name}", index, interval)
+    if found is not None:
+        return found
+    return _drawn_effects(posterior.structured_draws(name), posterior.structured_moments(name), index, interval)
+
+
+def _known_effects(posterior: Posterior, name: str, key: str, index: Any, interval: float) -> pd.DataFrame | None:
+    """Describe effects by modes and prediction errors, or by mixtures; None where only draws tell of them."""
     if posterior.estimates is not None and posterior.estimates.effects is not None:
         from scipy.special import ndtri
 
         mode, error = (values.ravel() for values in posterior.estimates.group_effects(name))
         reach = ndtri(0.5 + interval / 2.0) * error
         return _located(index, mode, error, mode - reach, mode + reach)
-    found = None if posterior.approximation is None else posterior.approximation.effect(f"f_{name}")
-    if found is not None:
-        return _mixture_frame(index, found, interval)
-    frame = described(index, _one_by_one(posterior.structured_draws(name)), interval)
-    moments = posterior.structured_moments(name)
+    found = None if posterior.approximation is None else posterior.approximation.effect(key)
+    return None if found is None else _mixture_frame(index, found, interval)
+
+
+def _drawn_effects(draws: Array, moments: tuple[Array, Array] | None, index: Any, interval: float) -> pd.DataFrame:
+    """Describe draws of effects, their means and sds by running moments where not every draw was kept."""
+    frame = described(index, _one_by_one(draws), interval)
     if moments is not None:
         frame["mean"], frame["sd"] = (m.ravel() for m in moments)
     return frame
