@@ -1,13 +1,15 @@
 """Models with structured effects, maximised: the criterion over `Field`, its borders, and the way to its maximum.
 
 Hyperparameters move on coordinates without borders (log sd, logit or atanh of a correlation), where a maximum at the
-border is infinitely far away. Each coordinate is therefore held within a range whose ends stand for the border: an sd
-of a millionth of its unit for zero, a correlation or share within a millionth of its end for that end.
+border is infinitely far away. Each coordinate is therefore held within a range whose ends stand for the border: a
+correlation or share within a millionth of its end for that end, and for zero an sd whose variance is a millionth of
+what the data tell about one coefficient. Smaller ones would change the log likelihood by less than rounding does: a
+precision that much larger than the data's leaves them no digits.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from bayou.model import Model
 
 LEAST = 1e-6  # of an sd in its unit, and of how far a share or correlation stays from its ends
+REMOTE = 1e-3  # an sd beside the standard error that the data alone give one coefficient, for zero
 LARGE = 1e6  # a dispersion this many times the largest response (phi, shape), or sd in its unit
 ROUNDS = 4  # descents, each from a border that was left or taken
 ROUNDING = 1e-13  # share of the criterion that is noise
@@ -107,6 +110,32 @@ class Criterion:
         self.size = self.P + len(self.coordinates)
         self.low = np.concatenate([np.full(self.P, -np.inf), [c.low for c in self.coordinates]])
         self.high = np.concatenate([np.full(self.P, np.inf), [c.high for c in self.coordinates]])
+
+    def measure(self, psi: Array) -> Array:
+        """Set which sds stand for zero, by the curvature of the likelihood at the mode given psi.
+
+        Returns psi, with what stood for zero where it now does.
+        """
+        if not self.place(psi):
+            return psi
+        zero = psi <= self.low
+        field, at = self.field, 0
+        W = np.maximum(field.row_derivatives(field.eta)[2], 0.0)
+        for part in field.parts:
+            for i, h in enumerate(part.effect.hyperparameters):
+                if h.role == "sd":
+                    z: Array | float = 1.0
+                    if part.grouping >= 0:
+                        z = self.model.design.groupings[part.grouping].Z[:, part.columns[i]]
+                    information = float(np.sum(W * np.square(z))) / max(part.size // max(len(part.columns), 1), 1)
+                    c = self.coordinates[at]
+                    least = c.suspect + np.log(LEAST / SUSPECT)
+                    wanted = np.log(REMOTE) - 0.5 * np.log(information) if information > 0.0 else np.inf
+                    low = float(np.clip(wanted, least, c.suspect + np.log(0.1)))
+                    self.coordinates[at] = replace(c, low=low)
+                    self.low[self.P + at] = low
+                at += 1
+        return np.where(zero, self.low, psi)
 
     def start(self) -> Array:
         """Return where to begin: the hyperparameters' own starting values, fixed effects at the joint mode there."""
@@ -194,6 +223,7 @@ def maximum(of: Criterion) -> tuple[Maximum, NDArray[np.bool_]]:
     iterations = 0
     found = Maximum(psi, np.inf, False, 0, np.inf, H)
     for _ in range(ROUNDS):
+        psi = of.measure(psi)
         found = _among(of, psi, H, free)
         iterations += found.iterations
         if not np.isfinite(found.value):
@@ -255,7 +285,7 @@ def _left(of: Criterion, psi: Array, free: NDArray[np.bool_]) -> Array | None:
     for k, c in enumerate(of.coordinates):
         if c.kind == "sd" and not free[of.P + k]:
             tried = psi.copy()
-            tried[of.P + k] = c.low + np.log(PROBE / LEAST)
+            tried[of.P + k] = c.suspect + np.log(PROBE / SUSPECT)
             if of.evaluate(tried)[0] < value - SLACK:
                 return tried
     return None

@@ -88,6 +88,8 @@ class FieldResult:
         of.field.place(own)
         self.log_likelihood = float(of.field.value())
         self.x = np.array(of.field.x)
+        self.log_likelihood += self._to_the_border(own)
+        of.field.place(own)
         if not of.restricted:
             of.whole.place(self.theta)
         where = of.whole.columns["beta"]
@@ -97,6 +99,36 @@ class FieldResult:
         self.names = factor_names([g.name for g in self.model.design.groupings], dispersion)
         self.rows = printed_rows(of.whole.rows, self.names)
         self._kept: tuple[Array, Array] | None = None
+
+    def _to_the_border(self, own: Array) -> float:
+        """Return what the log likelihood gains from sds that stand for zero to zero: it is linear in their squares."""
+        of, gain = self.of, 0.0
+        for k in self._standing_for_zero():
+            twice = own.copy()
+            twice[of.P + k] += np.log(2.0)
+            if of.field.place(twice):
+                gain += (self.log_likelihood - float(of.field.value())) / 3.0
+        return gain
+
+    def _standing_for_zero(self) -> list[int]:
+        """Return the coordinates of sds at the border."""
+        of, psi = self.of, self.found.psi
+        return [
+            k
+            for k, c in enumerate(of.coordinates)
+            if c.kind == "sd" and not self.free[of.P + k] and psi[of.P + k] <= c.low
+        ]
+
+    def _vanished(self) -> NDArray[np.bool_]:
+        """Return which coefficients (L,) of groups and structures are zero, their sd being so and nothing else free."""
+        zero, out = set(self._standing_for_zero()), np.zeros(self.latent, dtype=bool)
+        for part in self.of.whole.parts:
+            if part.effect.null == 0:
+                sds = [k for k, h in enumerate(part.effect.hyperparameters) if h.role == "sd"]
+                for i, k in enumerate(sds):
+                    if part.first + k in zero:
+                        out[part.place][i :: len(sds)] = True
+        return out
 
     def natural(self, theta: Array) -> Array:
         """Return the hyperparameters as printed, exactly zero (or one) at a border."""
@@ -172,6 +204,7 @@ class FieldResult:
         whole.place(self.theta)
         error = np.sqrt(np.maximum(whole.variances(), 0.0))
         x = np.concatenate([self.x[: self.latent], self.beta])
+        x[: self.latent][self._vanished()] = 0.0
         mode, spread = (whole.unpack(v[None]) for v in (x, error))
         key = f"b_{name}" if f"b_{name}" in mode else f"f_{name}"
         return mode[key][0], spread[key][0]
@@ -288,6 +321,7 @@ class FieldResult:
         if len(self.beta):
             X[:, : self.latent] += (moved - X[:, self.latent :]) @ gain.T
         X[:, : self.latent] += self.x[: self.latent]
+        X[:, : self.latent][:, self._vanished()] = 0.0
         X[:, self.latent :] = self.beta + moved
         drawn = whole.unpack(X, self.names)
         scatter(drawn, shapes, self.rows, np.nan_to_num(values), theta, spread, total, rng)
