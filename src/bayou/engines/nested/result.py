@@ -63,18 +63,9 @@ def continued(
     model: Model, engine: str, found: Found, draws: int, cores: int, rng: np.random.Generator
 ) -> Posterior:
     """Go on by Markov chain from the approximation, and return what it finds."""
-    from bayou.engines.field import continue_from
-
     corrected = found.corrected
     assert corrected is not None and found.particles is not None
-    thetas, weights = found.particles.thetas, corrected.weights.exact
-    # wider than the approximation where the weights say so
-    spread = found.mode.axes * np.maximum(found.mode.left, found.mode.right)
-    starts = thetas[rng.choice(len(thetas), CHAINS, p=weights)] if np.isfinite(weights).all() else None
-    result = continue_from(
-        model, found.mode.theta, spread, rng, draws=draws, warmup=WARMUP, chains=CHAINS, cores=cores, progress=False,
-        starts=starts, approximation=found.field,
-    )  # fmt: skip
+    result = _by_groups(model, draws, cores, rng) if model.effects == () else _by_field(model, found, draws, cores, rng)
     sentence = f"The self-check failed: {', '.join(corrected.reasons)}. The answer is that of a Markov chain instead."
     messages = [*found.messages, sentence]
     values = {name: result.values(place) for name, place in result.rows.items()}
@@ -85,6 +76,31 @@ def continued(
     result.engine = engine
     result.info |= _info(found, [*result.info.get("messages", []), *messages])
     return result
+
+
+def _by_groups(model: Model, draws: int, cores: int, rng: np.random.Generator) -> Posterior:
+    """Run the sampler that takes models of grouping factors alone: it moves each level by itself."""
+    from bayou.engines.gibbs import Gibbs
+    from bayou.engines.metropolis import Metropolis
+
+    chosen = Gibbs if model.family.name == "gaussian" and model.family.link.name == "identity" else Metropolis
+    return chosen(draws=draws, warmup=WARMUP, chains=CHAINS, cores=cores, progress=False).run(model, rng)
+
+
+def _by_field(model: Model, found: Found, draws: int, cores: int, rng: np.random.Generator) -> Posterior:
+    """Run the sampler of structured effects from where the approximation stands, with its Gaussian as proposal."""
+    from bayou.engines.field import continue_from
+
+    corrected = found.corrected
+    assert corrected is not None and found.particles is not None
+    thetas, weights = found.particles.thetas, corrected.weights.exact
+    # wider than the approximation where the weights say so
+    spread = found.mode.axes * np.maximum(found.mode.left, found.mode.right)
+    starts = thetas[rng.choice(len(thetas), CHAINS, p=weights)] if np.isfinite(weights).all() else None
+    return continue_from(
+        model, found.mode.theta, spread, rng, draws=draws, warmup=WARMUP, chains=CHAINS, cores=cores, progress=False,
+        starts=starts, approximation=found.field,
+    )  # fmt: skip
 
 
 def _marginal(parts: Parts, k: int) -> Marginal:
