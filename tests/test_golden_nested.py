@@ -27,8 +27,8 @@ DISTANCE = 0.05  # of marginals, to those of long chains
 
 
 @cache
-def fitted(model, **settings):
-    return model.fit(INLA(**settings), seed=1)
+def fitted(model, seed=1, **settings):
+    return model.fit(INLA(**settings), seed=seed)
 
 
 class Row(NamedTuple):
@@ -278,6 +278,8 @@ QUICK = [
     ("lattice100", "pc"),
     ("lattice100", "default"),
 ]
+# An effective size of 500 leaves means of grouseticks an error of .045 sd (the check allows .05): several runs are averaged.
+RUNS = {"grouseticks": 5}
 DECIDED = [("salamander", "pc"), ("grouseticks", "pc"), ("scotland_bym2", "pc")]
 
 
@@ -317,12 +319,19 @@ def test_figures_of_r_inla(shared, name, setting):
                 assert abs(row.gap) < tolerance, str(row)
 
 
+def averaged(rows):
+    """One quantity of several runs."""
+    return rows[0]._replace(mean=float(np.mean([r.mean for r in rows])), sd=float(np.mean([r.sd for r in rows])))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "setting"), DECIDED)
 def test_nearer_to_the_truth_than_r_inla(shared, name, setting):
     """Where we differ from its figures by more than the tolerance, ours are nearer to a long chain, and near it."""
     draws, _ = chain(shared, name, setting)
     fixed, hyper, fit = figures(shared, name, setting)
+    runs = [figures(shared, name, setting, seed=seed)[:2] for seed in range(1, RUNS.get(name, 1) + 1)]
+    fixed, hyper = ([averaged(rows) for rows in zip(*kind, strict=True)] for kind in zip(*runs, strict=True))
     show(f"{name} {setting}: {dict(fit.result.approximation.check)}", [*fixed, *hyper])
     show("the same against the chain", [Row(r.name, r.mean, r.sd, draws[r.name].mean(), draws[r.name].std()) for r in [*fixed, *hyper]])  # fmt: skip
     for rows, tolerance in ((fixed, FIXED), (hyper, HYPER)):
