@@ -14,7 +14,6 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from bayou._types import Labels
 from bayou.design.columns import Column, from_arrow, from_series
@@ -244,6 +243,8 @@ def _read_file(path: Path) -> Any:
         raise FileError(f"{path} is not read: name a .csv, .tsv or .parquet file.")
     try:
         if kind in ("parquet", "pq"):
+            import pyarrow.parquet as pq  # its file systems take longer to import than all of bayou
+
             return pq.read_table(path)
         separator = "\t" if kind == "tsv" else ","
         with (gzip.open if path.suffix.lower() == ".gz" else open)(
