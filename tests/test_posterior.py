@@ -8,7 +8,8 @@ import pytest
 from bayou.errors import BayouError, DataError, FormulaError, UnsafeFormula, Unsupported
 from bayou.posterior.posterior import coordinate, estimated_pairs, factor_names, file_name
 from bayou.predict.derived import evaluate, residuals, variance_shares
-from bayou.predict.loo import LogLikelihood, loo
+from bayou.predict.leave_out import loo
+from bayou.predict.loo import LogLikelihood, weighted
 from standins import Grouping, model, posterior
 
 
@@ -116,14 +117,18 @@ def test_loo_is_that_of_arviz_and_blocks_do_not_change_it(monkeypatch) -> None:
     result = posterior(draws=250)
     result.draws["b_clinic"] *= 0.2
     result.draws["b_clinic"] += 0.1
-    ours = loo(result)
+    ours = weighted(LogLikelihood(result))
     theirs = arviz_stats.loo(result.tree, pointwise=True)
-    assert ours.elpd == pytest.approx(theirs.elpd, rel=1e-10)
-    assert ours.se == pytest.approx(theirs.se, rel=1e-10)
-    assert ours.p == pytest.approx(theirs.p, rel=1e-8)
+    np.testing.assert_allclose(ours.elpd_i, theirs.elpd_i, rtol=1e-10)
     np.testing.assert_allclose(ours.pareto_k, theirs.pareto_k)
+    assert np.sum(ours.lppd_i - ours.elpd_i) == pytest.approx(theirs.p, rel=1e-8)
+    whole = loo(result, exact=False)
+    plain = np.flatnonzero(whole.method == "psis")
+    assert 0 < len(plain) < result.model.design.n  # of the others, the groups were integrated out
+    np.testing.assert_allclose(whole.elpd_i[plain], theirs.elpd_i[plain], rtol=1e-10)
+    assert whole.se == pytest.approx(np.sqrt(whole.n_data_points * np.var(whole.elpd_i.values)))
     monkeypatch.setattr(linear, "BLOCK_NUMBERS", 7 * 1000)
-    assert loo(result).elpd == pytest.approx(ours.elpd)
+    assert weighted(LogLikelihood(result)).elpd_i.sum() == pytest.approx(ours.elpd_i.sum())
 
 
 def test_without_group_draws_there_is_no_pointwise_likelihood() -> None:

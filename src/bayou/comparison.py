@@ -173,6 +173,7 @@ def _again(model: Model, text: str) -> Model:
 def compare(
     *fits: Fit,
     names: list[str] | None = None,
+    by: str = "row",
     bootstrap: int = 0,
     seed: int | None = None,
     cores: int | None = None,
@@ -186,6 +187,9 @@ def compare(
         samplers.
     names
         What to call them; their formulas if None.
+    by
+        After samplers, what is left out and predicted: ``"row"`` (`Fit.loo`), or the name of a grouping factor or
+        column (`Fit.leave_group_out`): which model predicts new groups best. One of the fits must know the groups.
     bootstrap
         Of likelihoods: how many responses of the smaller model to simulate for each test, whose distribution of the
         ratio gives ``p_bootstrap``. It needs no chi-squared, and is right where variances are at their border.
@@ -204,10 +208,11 @@ def compare(
 
         After samplers, best first: ``elpd``, the expected log predictive density, and its standard error, ``p``
         (effective parameters), the ``difference`` from the best and the standard error of that difference, and
-        ``k_bad``, the number of rows whose Pareto k is above .7 (their part of elpd is not to be trusted). After
-        approximations also ``log_marginal``, the log marginal likelihood: differences of it are log Bayes factors, of
-        models with the same scaling of their structured effects; NaN, with a note in ``attrs["notes"]``, where an
-        effect such as rw2, whose line has a flat prior, is in some of the models and not in others.
+        ``k_bad``, the number of rows (groups) whose Pareto k is still too large (their part of elpd is not to
+        be trusted; ``notes`` say what was done for the others). After approximations also ``log_marginal``, the
+        log marginal likelihood: differences of it are log Bayes factors, of models with the same scaling of
+        their structured effects; NaN, with a note in ``attrs["notes"]``, where an effect such as rw2, whose
+        line has a flat prior, is in some of the models and not in others.
 
     Raises
     ------
@@ -245,6 +250,8 @@ def compare(
         raise DataError(f"names must hold {len(fits)} different names, one for each fit.")
     maximised = [one.result.estimates is not None for one in fits]
     if all(maximised):
+        if by != "row":
+            raise DataError("by= is of fits by samplers, which compare by elpd; these compare by their likelihoods.")
         from bayou.inference.likelihood_ratio import compared
 
         return compared([one.result for one in fits], labels, bootstrap, seed, cores)
@@ -256,7 +263,7 @@ def compare(
         )
     if bootstrap:
         raise DataError("bootstrap= simulates likelihood ratios; these fits are by samplers and compare by elpd.")
-    return _by_elpd(fits, labels)
+    return _by_elpd(fits, labels, by)
 
 
 def _engine(one: Fit) -> str:
@@ -272,8 +279,8 @@ def _labels(fits: Sequence[Fit]) -> list[str]:
     return texts
 
 
-def _by_elpd(fits: Sequence[Fit], labels: Sequence[str]) -> pd.DataFrame:
-    """Rank fits by their expected log predictive density (leave-one-out)."""
+def _by_elpd(fits: Sequence[Fit], labels: Sequence[str], by: str) -> pd.DataFrame:
+    """Rank fits by their expected log predictive density of rows, or of groups, that were left out."""
     import pandas as pd
 
     first = fits[0].result.model.design
@@ -284,7 +291,7 @@ def _by_elpd(fits: Sequence[Fit], labels: Sequence[str]) -> pd.DataFrame:
                 f"fit {number} is of another response than fit 1 ({design.n:,} rows of {design.response_name}, not "
                 f"{first.n:,} of {first.response_name}): leave-one-out densities compare only on the same rows."
             )
-    loos = [f.loo() for f in fits]
+    loos = [f.loo() for f in fits] if by == "row" else _by_groups(fits, by)
     pointwise = [np.asarray(one.elpd_i).ravel() for one in loos]
     order = np.argsort([-p.sum() for p in pointwise])
     best = pointwise[order[0]]
@@ -296,11 +303,12 @@ def _by_elpd(fits: Sequence[Fit], labels: Sequence[str]) -> pd.DataFrame:
             "p": float(loos[i].p),
             "difference": pointwise[i].sum() - best.sum(),
             "difference_se": np.sqrt(n * (pointwise[i] - best).var()),
-            "k_bad": int((np.asarray(loos[i].pareto_k) > 0.7).sum()),
+            "k_bad": int((np.asarray(loos[i].pareto_k) > loos[i].good_k).sum()),
         }
         for i in order
     ]
     table = pd.DataFrame(rows, index=[labels[i] for i in order])
+    notes = [f"{labels[i]}: {note}" for i in order for note in loos[i].notes]
     evidence = [None if f.result.approximation is None else f.result.approximation.log_marginal for f in fits]
     if None not in evidence:
         table["log_marginal"] = [evidence[i] for i in order]
@@ -308,8 +316,34 @@ def _by_elpd(fits: Sequence[Fit], labels: Sequence[str]) -> pd.DataFrame:
         if any(sorted(own) != sorted(parts[0]) for own in parts):
             open_ones = ", ".join(dict.fromkeys(part for own in parts for part in own))
             table["log_marginal"] = np.nan
-            table.attrs["notes"] = [
+            notes.append(
                 f"log_marginal is left out: the prior of {open_ones} leaves a part flat, so that it is known up to a "
                 "constant, which these models do not share."
-            ]
+            )
+    if notes:
+        table.attrs["notes"] = notes
     return table
+
+
+def _by_groups(fits: Sequence[Fit], by: str) -> list[Any]:
+    """Leave out the same groups of rows in each fit; a fit that does not know them takes those of one that does."""
+    from bayou.predict.leave_out import group_labels, leave_group_out
+
+    failure: DataError | None = None
+    for one in fits:
+        try:
+            _, levels, codes = group_labels(one.result.model.design, by)
+        except DataError as problem:
+            failure = failure or problem
+            continue
+        rows = levels[codes]
+        return [
+            f.leave_group_out(by) if _knows(f, by) else leave_group_out(f.result, rows, name=by) for f in fits
+        ]
+    assert failure is not None
+    raise failure
+
+
+def _knows(one: Fit, by: str) -> bool:
+    design = one.result.model.design
+    return by in design.data or any(g.name == by for g in design.groupings)

@@ -14,6 +14,7 @@ from bayou._types import Array
 from bayou.diagnose import Diagnostics, Verdict, examine, judge
 from bayou.errors import Unsupported
 from bayou.fitting.approximated import Approximated
+from bayou.fitting.checked import Checked
 from bayou.fitting.inferred import Inferred
 from bayou.fitting.tested import Tested
 from bayou.model import Model
@@ -56,7 +57,7 @@ def with_degrees(result: Posterior) -> Posterior:
     return result
 
 
-class Fit(Approximated, Inferred, Tested):
+class Fit(Approximated, Checked, Inferred, Tested):
     """A model with its posterior; everything beyond the draws is computed at first use and kept.
 
     Attributes
@@ -228,28 +229,6 @@ class Fit(Approximated, Inferred, Tested):
     def posterior(self) -> xr.DataTree:
         """The draws as an xarray DataTree in ArviZ's scheme."""
         return self.result.tree
-
-    @cached_property
-    def _loo(self) -> Any:
-        from bayou.predict.loo import loo
-
-        return loo(self.result)
-
-    def loo(self) -> Any:
-        """Pareto-smoothed leave-one-out cross-validation, an ``arviz_stats.ELPDData``.
-
-        Raises
-        ------
-        Unsupported
-            After an engine that maximises a likelihood.
-        """
-        found = self.result.estimates
-        if found is not None:
-            raise Unsupported(
-                f"fit.loo() weighs draws from a posterior; those of {found.method} come from a Gaussian around its "
-                "estimates. Compare with fit.aic or fit.bic, or fit with a sampler (engine='auto')."
-            )
-        return self._loo
 
     def _estimates(self, what: str) -> Estimates:
         found = self.result.estimates

@@ -11,10 +11,12 @@ from bayou.plot.chains import draw_autocorrelation, draw_trace
 from bayou.plot.checks import draw_predictive_check
 from bayou.plot.exploration import explore
 from bayou.plot.forests import draw_coefficients
+from bayou.plot.group_checks import Statistic, draw_group_check
 from bayou.plot.lines import draw_groups
 from bayou.plot.profiles import draw_profile
 from bayou.plot.structured import StructuredPlots
 from bayou.plot.style import Picture
+from bayou.predict import Groups
 
 if TYPE_CHECKING:
     from bayou.fitting import Fit
@@ -224,21 +226,38 @@ class Plots(StructuredPlots):
 
     def predictive_check(
         self,
+        by: str | None = None,
+        statistic: Statistic = "mean",
         *,
+        groups: Groups = "observed",
         interval: float = 0.95,
         draws: int = 400,
+        limit: int = 40,
         seed: int | None = None,
         size: tuple[float, float] | None = None,
         save: Path | None = None,
     ) -> Picture:
         """Draw the data beside replicated data: their distribution, and each row in its interval.
 
+        With ``by``, a statistic of each group in its interval instead, and how its place among the replicated ones is
+        spread over the groups.
+
         Parameters
         ----------
+        by
+            A grouping factor, or a column that the formula uses.
+        statistic
+            ``"mean"``, ``"sd"``, ``"min"``, ``"max"``, ``"median"``, ``"zeros"`` (their share), or a function of the
+            values of one group; of a binomial response these are proportions.
+        groups
+            With ``by``: ``"observed"`` replicates from each group's own coefficients, ``"new"`` from those of fresh
+            groups.
         interval
             Probability of the intervals.
         draws
             About how many replicated data sets.
+        limit
+            The most groups shown.
         seed
             Of the replicated data; None takes that of the fit.
         size, save
@@ -248,7 +267,19 @@ class Plots(StructuredPlots):
         ------
         Unsupported
             If the draws of the group coefficients were not kept.
+        DataError
+            For a factor or a statistic that there is not.
+
+        Examples
+        --------
+        >>> import bayou
+        >>> fit = bayou.fit("score ~ ses + (1 | school)", bayou.datasets.load("school"), seed=1, draws=200)
+        >>> picture = fit.plot.predictive_check("school", statistic="sd")
         """
+        if by is not None:
+            return draw_group_check(
+                self._fit.result, by, statistic, groups, interval, draws, limit, seed, size, save
+            )
         return draw_predictive_check(self._fit.result, interval, draws, seed, size, save)
 
     def profile(

@@ -1,8 +1,9 @@
-"""Pointwise log likelihood, computed when it is read, and leave-one-out cross-validation."""
+"""Pointwise log likelihood, computed when it is read, and its importance weights without each row."""
 
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from bayou.posterior import Posterior
 
-__all__ = ["LogLikelihood", "lazy_log_likelihood", "loo"]
+__all__ = ["LogLikelihood", "Weighted", "lazy_log_likelihood", "relative_efficiency", "smoothed", "weighted"]
 
 REFF_COLUMNS = 1000
 
@@ -106,26 +107,31 @@ def relative_efficiency(posterior: Posterior) -> float:
     return float(np.concatenate(sizes).mean())
 
 
-def loo(posterior: Posterior, pointwise: bool = True) -> Any:
-    """Pareto-smoothed leave-one-out cross-validation, by arviz_stats, in blocks of rows.
+@dataclass(frozen=True, eq=False)
+class Weighted:
+    """What importance weights say of each row without it.
 
-    Parameters
+    Attributes
     ----------
-    posterior
-        A result that kept draws of the group coefficients.
-    pointwise
-        Keep ``elpd_i`` and ``pareto_k`` of each row.
+    elpd_i, pareto_k
+        (n,) log p(y_i | all other rows), and k-hat of the weights.
+    lppd_i
+        (n,) log of the mean density of each row.
+    good_k
+        Up to which k-hat the weights can be trusted: min(1 − 1/log10 S, .7) for S draws.
+    efficiency
+        Of the draws.
+    """
 
-    Returns
-    -------
-    arviz_stats.ELPDData
-        ``elpd``, ``se``, ``p`` and, by row, ``elpd_i`` and ``pareto_k``; ``warning`` is True where some
-        Pareto k is too large for the estimate to be trusted.
+    elpd_i: Array
+    pareto_k: Array
+    lppd_i: Array
+    good_k: float
+    efficiency: float
 
-    Raises
-    ------
-    Unsupported
-        If no draws of the group coefficients were kept.
+
+def weighted(density: LogLikelihood) -> Weighted:
+    """Weigh the draws by 1 / p(y_i | draw), Pareto-smoothed, for each row: arviz_stats' loo, in blocks of rows.
 
     References
     ----------
@@ -135,14 +141,13 @@ def loo(posterior: Posterior, pointwise: bool = True) -> Any:
     import xarray as xr
 
     library: Any = arviz_stats  # without type hints of its own
-    density = LogLikelihood(posterior)
     chains, draws, n = density.shape
-    efficiency = relative_efficiency(posterior)
+    efficiency = relative_efficiency(density.sample.posterior)
     scalar = xr.Dataset(
         {"x": (("chain", "draw"), np.zeros((chains, draws)))},
         {"chain": np.arange(chains), "draw": density.sample.draws},
     )
-    results, effective = [], []
+    elpd, k, lppd, good = np.empty(n), np.empty(n), np.empty(n), 0.7
     for part in blocks(n, chains * draws):
         values = density.block(part)
         coords = {**scalar.coords, "row": np.arange(part.start, part.stop)}
@@ -152,21 +157,15 @@ def loo(posterior: Posterior, pointwise: bool = True) -> Any:
             # what it warns of, large Pareto k, is told by `warning` and by the table of the printed result
             warnings.simplefilter("ignore", UserWarning)
             result = library.loo(tree, pointwise=True, reff=efficiency)
-        results.append(result)
-        effective.append(logsumexp(values, axis=(0, 1)) - np.log(chains * draws) - result.elpd_i.values)
-    first = results[0]
-    elpd_i = xr.concat([r.elpd_i for r in results], "row")
-    pareto_k = xr.concat([r.pareto_k for r in results], "row")
-    return library.ELPDData(
-        kind="loo",
-        elpd=float(elpd_i.sum()),
-        se=float(np.sqrt(n * np.var(elpd_i.values))),
-        p=float(np.concatenate(effective).sum()),
-        n_samples=chains * draws,
-        n_data_points=n,
-        scale="log",
-        warning=any(r.warning for r in results),
-        good_k=first.good_k,
-        elpd_i=elpd_i if pointwise else None,
-        pareto_k=pareto_k if pointwise else None,
-    )
+        elpd[part], k[part], good = result.elpd_i.values, result.pareto_k.values, float(result.good_k)
+        lppd[part] = logsumexp(values, axis=(0, 1)) - np.log(chains * draws)
+    return Weighted(elpd, k, lppd, good, efficiency)
+
+
+def smoothed(log_density: Array, efficiency: float) -> tuple[float, float]:
+    """Return log p(y_i | all else) and k-hat from log p(y_i | all else, draw) (S,)."""
+    from arviz_stats.base import array_stats  # type: ignore[attr-defined]  # not told to type checkers
+
+    library: Any = array_stats
+    elpd, k, _ = library.loo(log_density, chain_axis=None, draw_axis=-1, r_eff=efficiency)
+    return float(elpd), float(k)
