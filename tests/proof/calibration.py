@@ -2,8 +2,8 @@
 
 If a sampler draws from the posterior, the rank of the true value of any quantity among L independent draws is uniform
 on 0 … L (Talts et al. 2018, arXiv:1804.06788; quantities that look at the data see more: Modrák et al. 2023). The
-ranks are judged by their cumulative distribution within a simultaneous band (Säilynoja, Bürkner & Vehtari 2022,
-Statistics and Computing 32), whose width is found by simulation.
+ranks are judged by their cumulative distribution within the simultaneous band of `bayou.calibrate`; parameters and
+responses are drawn, and quantities computed, by the slow code of the tests, and so are a check on the library's.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 import oracle
+from bayou.diagnose.calibration.bands import least_tail, tail_probability
 from bayou.engines import Gibbs, Metropolis
 from bayou.model import Model
 from bayou.posterior.summaries import described
@@ -130,28 +130,6 @@ def study(name: str) -> Study:
     return Study(names, np.array(ranks), list(result.rows), np.moveaxis(np.array(covered), 1, 0))
 
 
-# ---- the band -----------------------------------------------------------------------------------
-
-
-def least_tail(ranks: Array, draws: int, points: int = 100) -> Array:
-    """The least two-sided tail probability of the cumulative counts of ranks (samples, N), over ``points`` points."""
-    samples, N = ranks.shape
-    at = np.arange(1, points) * (draws + 1) // points  # how many of the values 0 … draws lie below each point
-    ordered = np.sort(ranks, axis=1)
-    counts = np.stack([np.searchsorted(row, at, side="left") for row in ordered])
-    p = at / (draws + 1.0)
-    tails = np.minimum(stats.binom.cdf(counts, N, p), stats.binom.sf(counts - 1, N, p))
-    return 2.0 * tails.min(axis=1)
-
-
-@lru_cache(maxsize=8)
-def critical(N: int, draws: int, level: float, simulations: int = 40_000) -> float:
-    """The least tail that uniform ranks stay above with probability 1 − level: the band of all points at once."""
-    rng = np.random.default_rng(1)
-    parts = [least_tail(rng.integers(0, draws + 1, (2000, N)), draws) for _ in range(simulations // 2000)]
-    return float(np.quantile(np.concatenate(parts), level))
-
-
 def within_band(ranks: Array, draws: int, level: float) -> bool:
     """Whether the cumulative distribution of the ranks (N,) lies within the simultaneous band everywhere."""
-    return bool(least_tail(ranks[None], draws)[0] >= critical(len(ranks), draws, level))
+    return tail_probability(float(least_tail(ranks, draws)), len(ranks), draws) >= level

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from proof.calibration import DATA_SETS, DRAWS, LEVELS, SETTINGS, critical, least_tail, study, within_band
+from bayou.diagnose.calibration.bands import critical, least_tail
+from proof.calibration import DATA_SETS, DRAWS, LEVELS, SETTINGS, study, within_band
 
 LEVEL = 0.001  # chance that a quantity of a right sampler is outside its band: there are 24 of them
 
@@ -39,7 +40,7 @@ def test_the_band_sees_posteriors_that_are_too_narrow_too_wide_or_beside(
 def test_ranks_are_uniform(name: str) -> None:
     found = study(name)
     outside = [
-        f"{quantity} (least tail {least_tail(ranks[None], DRAWS)[0]:.1e})"
+        f"{quantity} (least tail {least_tail(ranks, DRAWS):.1e})"
         for quantity, ranks in zip(found.names, found.ranks[:500].T, strict=True)
         if not within_band(ranks, DRAWS, LEVEL)
     ]
