@@ -40,11 +40,11 @@ def folder(tmp_path_factory) -> Path:
 def test_help_names_every_command_and_an_example():
     done = invoke("--help")
     assert done.exit_code == 0
-    for word in ("fit", "resume", "predict", "demo", "datasets", "warmup", "Example"):
+    for word in ("fit", "resume", "predict", "compare", "agree", "demo", "datasets", "warmup", "Example"):
         assert word in done.stdout
 
 
-@pytest.mark.parametrize("command", ["fit", "resume", "predict", "demo", "datasets", "warmup"])
+@pytest.mark.parametrize("command", ["fit", "resume", "predict", "compare", "agree", "demo", "datasets", "warmup"])
 def test_every_command_has_help_in_sentences(command):
     done = invoke(command, "--help")
     assert done.exit_code == 0 and "Usage" in done.stdout and "Parameters" not in done.stdout

@@ -18,6 +18,8 @@ __all__ = [
     "Model",
     "Priors",
     "__version__",
+    "agreement",
+    "calibrate",
     "compare",
     "datasets",
     "engines",
@@ -36,6 +38,8 @@ __all__ = [
 if TYPE_CHECKING:
     from . import datasets, engines, errors, families, links, plot, priors
     from .comparison import compare, pooling
+    from .diagnose.agreement import agreement
+    from .diagnose.calibration import calibrate
     from .fitting import Fit, fit, load, resume, salvage
     from .model import Model
     from .priors import Priors
@@ -47,6 +51,8 @@ _HOMES = {
     "Fit": ("fitting", "Fit"),
     "Model": ("model", "Model"),
     "Priors": ("priors", "Priors"),
+    "agreement": ("diagnose.agreement", "agreement"),
+    "calibrate": ("diagnose.calibration", "calibrate"),
     "compare": ("comparison", "compare"),
     "datasets": ("datasets", ""),
     "engines": ("engines", ""),

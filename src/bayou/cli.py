@@ -1,11 +1,10 @@
-"""The command line: bayou fit, resume, predict, demo, datasets, warmup."""
+"""The command line: bayou fit, resume, predict, compare, agree, demo, datasets, warmup."""
 
 from __future__ import annotations
 
-import contextlib
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -13,12 +12,10 @@ from typer.core import TyperGroup
 import bayou
 from bayou import engines
 from bayou.demos import DEMOS, folder_for, save_pictures
-from bayou.errors import BayouError, DataError, FileError
+from bayou.errors import BayouError
+from bayou.shell.files import read_given, write_csv
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-__all__ = ["app", "main"]
+__all__ = ["app", "main", "write_csv"]
 
 
 class _Commands(TyperGroup):
@@ -51,6 +48,20 @@ Along = Annotated[str | None, typer.Option("--x", help="Column along which to dr
 Out = Annotated[
     Path | None, typer.Option(help="Folder for fit.nc, summary.csv and pictures; without it nothing is kept.")
 ]
+Family = Annotated[str, typer.Option(help="gaussian, bernoulli, binomial, poisson, negative_binomial or gamma.")]
+Structure = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=FILE",
+        help="A graph, covariance or precision that the formula names: a .csv of pairs (with a third column for "
+        "weights or entries), or of a labelled square matrix. May be given several times.",
+    ),
+]
+Formula = Annotated[str, typer.Argument(help='In quotes, such as "y ~ x + (1 + x | group)".')]
+Data = Annotated[Path, typer.Argument(help="A .csv, .tsv or .parquet file with named columns.")]
+Weights = Annotated[str | None, typer.Option(help="Column of prior weights.")]
+SigmaBy = Annotated[str | None, typer.Option(help="Column with one residual sd per level.")]
+Missing = Annotated[str, typer.Option(help="Rows with missing values: error or drop.")]
 Guard = Annotated[bool, typer.Option(help="Put ' before cells that a spreadsheet would take for formulas.")]
 
 
@@ -71,11 +82,9 @@ def options(
 
 @app.command()
 def fit(
-    formula: Annotated[str, typer.Argument(help='In quotes, such as "y ~ x + (1 + x | group)".')],
-    data: Annotated[Path, typer.Argument(help="A .csv, .tsv or .parquet file with named columns.")],
-    family: Annotated[
-        str, typer.Option(help="gaussian, bernoulli, binomial, poisson, negative_binomial or gamma.")
-    ] = "gaussian",
+    formula: Formula,
+    data: Data,
+    family: Family = "gaussian",
     engine: Annotated[str, typer.Option(help=f"One of {', '.join(engines.NAMES)}.")] = "auto",
     seed: Seed = 1,
     draws: Annotated[int | None, typer.Option(min=1, help="Draws kept per chain.")] = None,
@@ -83,17 +92,10 @@ def fit(
     chains: Annotated[int | None, typer.Option(min=1, help="Independent chains.")] = None,
     thin: Annotated[int | None, typer.Option(min=1, help="Scans for each kept draw.")] = None,
     cores: Annotated[int | None, typer.Option(min=1, help="Threads; they do not change the draws.")] = None,
-    weights: Annotated[str | None, typer.Option(help="Column of prior weights.")] = None,
-    sigma_by: Annotated[str | None, typer.Option(help="Column with one residual sd per level.")] = None,
-    missing: Annotated[str, typer.Option(help="Rows with missing values: error or drop.")] = "error",
-    structure: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=FILE",
-            help="A graph, covariance or precision that the formula names: a .csv of pairs (with a third column for "
-            "weights or entries), or of a labelled square matrix. May be given several times.",
-        ),
-    ] = None,
+    weights: Weights = None,
+    sigma_by: SigmaBy = None,
+    missing: Missing = "error",
+    structure: Structure = None,
     store: Annotated[
         Path | None, typer.Option(help="Folder to stream the draws to; `bayou resume` goes on with what is there.")
     ] = None,
@@ -129,60 +131,6 @@ def fit(
             folder.rmdir()
         raise
     _keep(made, folder, x, guard)
-
-
-def read_given(formula: str, given: list[str]) -> dict[str, Any]:
-    """Read the objects that a formula names from files that are written as NAME=FILE.
-
-    A graph goes on as the path of its edge list. A covariance or precision is read here: three columns (level, level,
-    entry; a pair once, in either order) or a square matrix whose first column holds the levels.
-
-    Raises
-    ------
-    DataError
-        For text without ``=``, a name twice, and a file that is no matrix.
-    """
-    from bayou.formula import parse
-
-    matrices = {
-        term.reference[1]
-        for term in (parse(formula).structured if given else ())
-        if term.reference is not None and term.reference[0] != "graph"
-    }
-    found: dict[str, Any] = {}
-    for text in given:
-        name, _, file = text.partition("=")
-        if not name or not file:
-            raise DataError(f"--structure {text}: write it as NAME=FILE, such as --structure W=borders.csv.")
-        if name in found:
-            raise DataError(f"--structure {name} is given twice.")
-        found[name] = _matrix(name, Path(file)) if name in matrices else file
-    return found
-
-
-def _matrix(name: str, path: Path) -> Any:
-    """Read a labelled matrix from a square table or a list of entries."""
-    import numpy as np
-
-    from bayou.design import frames
-
-    table = frames.read(path)
-    columns = [table[column] for column in table.names]
-    levels = list(columns[0].labels())
-    if [str(level) for level in levels] == [str(column) for column in table.names[1:]]:
-        return levels, np.column_stack([column.numbers() for column in columns[1:]])
-    if len(columns) != 3:
-        raise DataError(
-            f"--structure {name}: {path} is no matrix: it needs three columns (level, level, entry), or one column of "
-            "levels and then one for each of them, called as they are and in the same order."
-        )
-    one, other, entries = columns[0].labels(), columns[1].labels(), columns[2].numbers()
-    levels = sorted(set(one) | set(other), key=lambda level: (str(type(level)), level))
-    place = {level: k for k, level in enumerate(levels)}
-    matrix = np.zeros((len(levels), len(levels)))
-    for a, b, entry in zip(one, other, entries, strict=True):
-        matrix[place[a], place[b]] = matrix[place[b], place[a]] = entry
-    return levels, matrix
 
 
 @app.command()
@@ -259,6 +207,72 @@ def predict(
 
 
 @app.command()
+def compare(
+    folders: Annotated[list[Path], typer.Argument(help="Folders that `bayou fit --out` wrote, or their fit.nc.")],
+    names: Annotated[str | None, typer.Option(help="What to call the fits, with commas between.")] = None,
+    bootstrap: Annotated[int, typer.Option(min=0, help="Of likelihood fits: responses simulated for each test.")] = 0,
+    seed: Seed = 1,
+    out: Annotated[Path | None, typer.Option(help="A .csv file to write, beside printing.")] = None,
+    guard: Guard = True,
+) -> None:
+    """Compare fits of the same data that were kept: by leave-one-out, or by their likelihoods."""
+    from bayou.shell.beside import compared
+
+    table, notes = compared(folders, names, bootstrap, seed)
+    typer.echo(table.to_string(float_format=lambda value: f"{value:.4g}"))
+    for note in notes:
+        _note(note)
+    if out is not None:
+        _note(f"Wrote {len(table):,} rows to {write_csv(table, out, 'fit', guard)}")
+
+
+@app.command()
+def agree(
+    formula: Formula,
+    data: Data,
+    family: Family = "gaussian",
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(help="An engine; given twice or more. Without it all that give a posterior."),
+    ] = None,
+    seed: Seed = 1,
+    draws: Annotated[int | None, typer.Option(min=1, help="Draws kept per chain.")] = None,
+    warmup: Annotated[int | None, typer.Option(min=0, help="Scans before the first kept draw.")] = None,
+    groups: Annotated[bool, typer.Option(help="Compare the coefficients of every group too.")] = False,
+    weights: Weights = None,
+    sigma_by: SigmaBy = None,
+    missing: Missing = "error",
+    structure: Structure = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for agreement.csv and agreement.png.")] = None,
+    guard: Guard = True,
+) -> None:
+    """Fit a model by several engines and say whether they find the same posterior.
+
+    The exit status is 1 where they do not.
+    """
+    from bayou.shell.beside import everyone
+
+    model = bayou.Model(
+        formula, data, family, weights=weights, sigma_by=sigma_by, missing=missing,
+        structures=read_given(formula, structure or []) or None,
+    )  # fmt: skip
+    given = {"draws": draws, "warmup": warmup}
+    settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    found = bayou.agreement(model, engine or everyone(), seed=seed, groups=groups, **settings)
+    typer.echo(str(found))
+    if out is not None:
+        folder = folder_for(out)
+        write_csv(found.table.reset_index(), folder / "agreement.csv", None, guard)
+        files = ["agreement.csv"]
+        if len(found.results) > 1:
+            found.plot(save=folder / "agreement.png")
+            files.append("agreement.png")
+        _note(f"\nWrote {', '.join(files)} to {folder}")
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
 def demo(
     name: Annotated[str, typer.Argument(help=f"One of {', '.join(DEMOS)}.")] = "clinic",
     data: Annotated[
@@ -325,47 +339,6 @@ def warmup() -> None:
     where = cache_folder()
     kept = f"kept in {where}" if where is not None else "not kept: no folder could be written"
     typer.echo(f"Everything is compiled ({time.perf_counter() - started:.1f} s), {kept}.")
-
-
-def write_csv(frame: pd.DataFrame, path: Path, index: str | None, guard: bool = True) -> Path:
-    """Write a frame as CSV, whole or not at all.
-
-    Parameters
-    ----------
-    frame
-        The table.
-    path
-        Of the file; its folder must exist.
-    index
-        Name for the column of row labels, or None to leave them out.
-    guard
-        Put an apostrophe before text that begins with =, +, -, @, a tab or a line feed, which a
-        spreadsheet would run as a formula.
-
-    Raises
-    ------
-    FileError
-        If the file cannot be written.
-    """
-    table = frame if index is None else frame.rename_axis(index).reset_index()
-    if guard:
-        table = table.map(_guarded).rename(columns=_guarded)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        table.to_csv(part, index=False)
-        part.replace(path)
-    except OSError as error:
-        raise FileError(f"{path} cannot be written: {error.strerror or error}.") from error
-    finally:
-        # whole or not at all
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-    return path
-
-
-def _guarded(cell: Any) -> Any:
-    runs = isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
-    return f"'{cell}" if runs else cell
 
 
 def _note(text: str) -> None:

@@ -39,6 +39,9 @@ class INLA(Engine):
         hyperparameters, and for three where that is cheap.
     correct
         Whether to check and correct.
+    go_on
+        Whether to go on by Markov chain where the check fails; otherwise the answer is returned with a verdict that
+        it cannot be used.
     draws
         Joint draws per chain, in four chains; they are made when they are looked at.
     cores
@@ -63,6 +66,7 @@ class INLA(Engine):
     strategy: str = "variational"
     nodes: str = "auto"
     correct: bool = True
+    go_on: bool = True
     draws: int = 1000
     cores: int | None = None
 
@@ -72,8 +76,10 @@ class INLA(Engine):
             raise Unsupported(f"strategy={self.strategy!r} is not known: INLA takes {', '.join(STRATEGIES)}.")
         if self.nodes not in NODES:
             raise Unsupported(f"nodes={self.nodes!r} is not known: INLA takes {', '.join(NODES)}.")
-        if not isinstance(self.correct, (bool, np.bool_)):
-            raise Unsupported(f"correct={self.correct!r} is not known: INLA takes correct=True or correct=False.")
+        for name in ("correct", "go_on"):
+            value = getattr(self, name)
+            if not isinstance(value, (bool, np.bool_)):
+                raise Unsupported(f"{name}={value!r} is not known: INLA takes {name}=True or {name}=False.")
         for name in ("draws", "cores"):
             value = getattr(self, name)
             whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 1
@@ -87,6 +93,6 @@ class INLA(Engine):
 
         cores = int(self.cores or os.cpu_count() or 1)
         found = find(model, self.strategy, self.nodes, self.correct, cores, rng)
-        if found.corrected is not None and found.corrected.reasons:
+        if self.go_on and found.failed:
             return continued(model, self.describe(), found, self.draws, cores, rng)
         return posterior(model, self.describe(), found, self.draws, int(rng.integers(2**63)))

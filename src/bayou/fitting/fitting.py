@@ -55,7 +55,8 @@ def fit(
     priors
         `bayou.Priors`, a dict with the same keys, or None for the defaults.
     engine
-        A name ("gibbs", "metropolis", "auto") or an engine from `bayou.engines`.
+        A name ("auto", "gibbs", "metropolis", "inla", "laplace", …) or an engine from `bayou.engines`; "auto" takes
+        the fastest that passes its own check (`bayou.engines.Auto`).
     seed
         The same seed gives the same draws, for any number of threads.
     missing

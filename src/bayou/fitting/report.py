@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -63,6 +64,25 @@ def model_facts(model: Model, priors: bool = True) -> list[tuple[str, list[str]]
 
 def fit_facts(fit: Fit) -> list[tuple[str, list[str]]]:
     """Return what is known of a fit beside its estimates, as (label, lines)."""
+    facts = _facts_of(fit)
+    auto = fit.result.info.get("auto")
+    if auto:
+        at = [label for label, _ in facts].index("Engine") + 1
+        facts.insert(at, ("Chosen", _choice_lines(auto)))
+    return facts
+
+
+def _choice_lines(auto: Mapping[str, Any]) -> list[str]:
+    """Say why an engine was chosen, and where several were tried how long each took."""
+    lines = [f"by auto ({auto['where']}): {auto['because']}"]
+    tried = auto["attempts"]
+    if len(tried) > 1:
+        words = [f"{one['engine']} {one['seconds']:.2g} s, {'taken' if one['passed'] else 'not ok'}" for one in tried]
+        lines.append(f"tried in turn: {'; '.join(words)}")
+    return lines
+
+
+def _facts_of(fit: Fit) -> list[tuple[str, list[str]]]:
     result = fit.result
     facts = [fact for fact in model_facts(fit.model) if fact[0] != "Notes"]
     if result.estimates is not None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayou.engines.nested.check import Corrected
 from bayou.engines.nested.criteria import scores
 from bayou.engines.nested.draws import Sampler
 from bayou.engines.nested.latent import Parts
@@ -27,26 +28,31 @@ TOLD = 0.1  # posterior sds: a shift that is worth a sentence
 
 
 def posterior(model: Model, engine: str, found: Found, draws: int, seed: int) -> Posterior:
-    """Return the weighted answer, or the unweighted one where no check was asked for."""
-    corrected = found.corrected
+    """Return the weighted answer, or the unweighted one where no check was asked for or it failed."""
+    corrected, failed = found.corrected, found.failed
     names = factor_names([g.name for g in model.design.groupings], model.family.dispersion)
+    messages = list(found.messages)
+    check: dict[str, Any] = {}
+    if failed:
+        corrected = None
+        check = _facts(found, ok=False, corrected=False)
+        messages.append(f"The self-check failed: {', '.join(failed)}.")
+    elif corrected is not None:
+        check = _facts(found, ok=True, corrected=True)
+        if corrected.shift > TOLD:
+            messages.append(
+                f"The importance weights corrected {corrected.shifted} by {corrected.shift:.2f} posterior sds."
+            )
     parts = found.parts if corrected is None else corrected.parts
     hyper = found.hyper if corrected is None else corrected.hyper
     P = len(model.design.coefficients)
     marginals = {}
     for k, name in enumerate(found.names):
         marginals[name] = _marginal(parts, parts.means.shape[1] - P + k) if k < P else hyper[k - P]
-    messages = list(found.messages)
-    check: dict[str, Any] = {}
-    if corrected is not None:
-        check = _facts(found, ok=True, corrected=True)
-        if corrected.shift > TOLD:
-            messages.append(
-                f"The importance weights corrected {corrected.shifted} by {corrected.shift:.2f} posterior sds."
-            )
-    approximation = _approximation(found, marginals, _effects(found, parts, names), messages, check)
+    approximation = _approximation(found, marginals, _effects(found, parts, names), messages, check, corrected)
     sampler = Sampler(
-        found.field, found.mode, found.nodes, found.strategy, found.rows.gaussian, found.particles,
+        found.field, found.mode, found.nodes, found.strategy, found.rows.gaussian,
+        None if corrected is None else found.particles,
         None if corrected is None else corrected.weights.exact,
     )  # fmt: skip
     lead = (CHAINS, draws)
@@ -72,7 +78,7 @@ def continued(
     scales = {row.name: row.scale for row in found.field.rows}
     marginals = {name: Marginal.of_draws(v, None, scales.get(name, "identity")) for name, v in values.items()}
     check = _facts(found, ok=False, corrected=False) | {"continued": True}
-    result.approximation = _approximation(found, marginals, {}, messages, check)
+    result.approximation = _approximation(found, marginals, {}, messages, check, corrected)
     result.engine = engine
     result.info |= _info(found, [*result.info.get("messages", []), *messages])
     return result
@@ -124,9 +130,10 @@ def _effects(found: Found, parts: Parts, names: Mapping[str, str]) -> dict[str, 
 
 
 def _approximation(
-    found: Found, marginals: dict[str, Marginal], effects: dict[str, Any], messages: list[str], check: dict[str, Any]
-) -> Approximation:
-    nodes, corrected = found.nodes, found.corrected
+    found: Found, marginals: dict[str, Marginal], effects: dict[str, Any], messages: list[str], check: dict[str, Any],
+    corrected: Corrected | None,
+) -> Approximation:  # fmt: skip
+    nodes = found.nodes
     with np.errstate(divide="ignore"):
         shares = nodes.log_shares if corrected is None else np.log(corrected.weights.shares)
     K = len(nodes.nodes)

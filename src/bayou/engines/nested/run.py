@@ -62,6 +62,11 @@ class Found:
     messages: tuple[str, ...]
 
     @property
+    def failed(self) -> tuple[str, ...]:
+        """Why the check failed; empty if it passed, and where there was none."""
+        return () if self.corrected is None else self.corrected.reasons
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Names of the printed rows, the fixed effects first."""
         return row_names(self.field)
