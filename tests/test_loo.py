@@ -1,16 +1,19 @@
 """Leave-one-out and leave-one-group-out against closed forms, fits without the row, and INLA's own ordinates."""
 
+import copy
 from functools import cache
 
 import numpy as np
 import pytest
 
 import bayou
+import nested_models as models
 from bayou.errors import DataError, Unsupported
-from bayou.predict import leave_out
+from bayou.predict import leave_out, pending
 from bayou.predict.integrated import log_integral, runs
 from bayou.predict.loo import relative_efficiency
-from bayou.predict.without import engine_of, without
+from bayou.predict.marginalised import row_densities
+from bayou.predict.without import engine_of, refitted, without
 from bayou.priors import HalfNormal, Normal
 from dense_evidence import Problem, problem
 
@@ -75,31 +78,83 @@ def test_rows_of_a_gaussian_model_are_those_of_the_closed_form() -> None:
     assert found.se == pytest.approx(np.sqrt(len(truth) * truth.var()), rel=0.01)
 
 
-def test_a_row_with_leverage_is_fitted_without() -> None:
-    """Weights cannot say what the slope would be without the row that alone determines it."""
+def test_a_row_with_leverage_in_a_gaussian_model_needs_no_fit() -> None:
+    """Weights cannot say what the slope would be without the row that alone determines it; the Gaussian can."""
     of, fit = exact_fit(far=30.0)
-    truth = of.without(np.array([0]))
-    plain = fit.loo(exact=False)
-    assert plain.warning and plain.pareto_k[0] > 0.7
-    assert "exact=True" in " ".join(plain.notes)
-    for exact in ("auto", True):
-        found = fit.loo(exact=exact)
-        assert not found.warning and found.method[0] == "refit" and found.pareto_k[0] == 0.0
-        assert found.elpd_i[0] == pytest.approx(truth, abs=0.05)
-        assert "fitted without it" in " ".join(found.notes)
-    # the same in every run
-    assert float(leave_out.loo(fit.result, True).elpd) == float(fit.loo(exact=True).elpd)
+    raw = leave_out.weighted(leave_out.LogLikelihood(fit.result))
+    assert raw.pareto_k[0] > 0.7
+    found = fit.loo(exact=True)
+    assert not found.warning and found.method[0] == "marginal" and found.pareto_k[0] < 0.3
+    densities, sure = row_densities(fit.result)
+    assert sure and error(densities[:, 0], fit) < 0.02
+    assert float(found.elpd_i[0]) == pytest.approx(of.without(np.array([0])), abs=4.0 * error(densities[:, 0], fit))
+    # the whole way at every row: a mean over sd of what the closed form says at each
+    truth = np.array([of.without(np.array([i])) for i in range(len(of.y))])
+    every = [leave_out.smoothed(column, 1.0)[0] for column in densities.T]
+    np.testing.assert_array_less(np.abs(every - truth), [4.0 * error(column, fit) + 1e-3 for column in densities.T])
+    assert "all coefficients were integrated out" in str(found)
+
+
+@cache
+def leverage() -> tuple[bayou.Fit, float]:
+    """Poisson counts with a row far out, and log p of it given the others, by quadrature over both coefficients."""
+    rng = np.random.default_rng(12)
+    x = np.append(rng.normal(size=15), 6.0)
+    y = np.append(rng.poisson(2.0, 15), 60)
+    grid = np.linspace(-4.0, 4.0, 801)
+    a, b = (one.ravel() for one in np.meshgrid(grid, grid, indexing="ij"))
+    terms = bayou.families.get("poisson").log_density(y, a[:, None] + b[:, None] * x)
+    prior = Normal(0.0, 1.0).log_density(a) + Normal(0.0, 1.0).log_density(b)
+    whole, others = prior + terms.sum(axis=1), prior + terms[:, :-1].sum(axis=1)
+    truth = np.log(np.exp(whole - others.max()).sum() / np.exp(others - others.max()).sum())
+    fit = bayou.fit("y ~ x", {"y": y, "x": x}, "poisson", {"beta": Normal(0.0, 1.0)}, engine="metropolis", seed=1)
+    return fit, float(truth)
+
+
+def test_a_row_with_leverage_is_fitted_without() -> None:
+    fit, truth = leverage()
+    raw = leave_out.weighted(leave_out.LogLikelihood(fit.result))
+    assert raw.pareto_k[15] > 0.7 and abs(raw.elpd_i[15] - truth) > 0.3
+    found = fit.loo(exact=True)
+    assert not found.warning and found.method[15] == "refit" and found.pareto_k[15] == 0.0
+    result, agree = refitted(fit.result, np.array([15]), (leave_out.ROWS, 15))
+    w = np.exp(leave_out.LogLikelihood(result).all(15, 16).ravel())
+    assert agree and abs(float(found.elpd_i[15]) - truth) < 4.0 * w.std() / w.mean() / np.sqrt(w.size / 3)
     assert "fitted without it" in str(found) and "elpd_loo" in str(found)
+    # the same in every run
+    assert float(leave_out.loo(fit.result, True).elpd) == float(found.elpd)
 
 
 def test_auto_makes_a_stated_number_of_fits_and_none_of_slow_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, fit = exact_fit(far=30.0)
-    monkeypatch.setattr(leave_out, "AUTOMATIC", 0)
+    fit, _ = leverage()
+    monkeypatch.setattr(leave_out, "row_densities", lambda posterior: None)
+    assert "fitted without it" in str(leave_out.loo(fit.result, "auto"))
+    plain = leave_out.loo(fit.result, False)
+    assert plain.warning and "1 row still has k-hat above 0.70" in str(plain) and "exact=True" in str(plain)
+    monkeypatch.setattr(pending, "AUTOMATIC", 0)
     found = leave_out.loo(fit.result, "auto")
     assert found.warning and "At most 0 fits are made unasked" in str(found)
-    monkeypatch.setattr(leave_out, "AUTOMATIC", 10)
+    monkeypatch.setattr(pending, "AUTOMATIC", 10)
     monkeypatch.setitem(fit.result.info, "seconds", 1e3)
     assert "takes too long" in str(leave_out.loo(fit.result, "auto"))
+
+
+def test_structured_effects_by_laplace_agree_with_fits_without_the_row(shared) -> None:
+    """Each area of Scotland has a value of its own, of which weights say nothing."""
+    model = models.inla(shared, "scotland_bym2")
+    fit = model.fit("inla", seed=1)
+    found = fit.loo()
+    assert not found.warning and (found.method == "marginal").sum() > 40
+    np.testing.assert_allclose(found.elpd_i, np.log(fit.cpo), atol=0.1)
+    assert found.elpd == pytest.approx(np.log(fit.cpo).sum(), abs=0.5)
+    raw = leave_out.weighted(leave_out.LogLikelihood(fit.result))
+    assert abs(raw.elpd_i.sum() - found.elpd) > 2.0
+    for i in (0, 20, 55):
+        result, _ = refitted(fit.result, np.array([i]), (7, i))
+        logs = leave_out.LogLikelihood(result).all(i, i + 1).ravel()
+        w = np.exp(logs - logs.max())
+        truth = np.log(w.mean()) + logs.max()
+        assert float(found.elpd_i[i]) == pytest.approx(truth, abs=0.05 + 8.0 * w.std() / w.mean() / np.sqrt(w.size))
 
 
 def test_integrating_a_rows_group_agrees_with_fits_without_the_row() -> None:
@@ -196,7 +251,7 @@ def test_nested_levels_are_integrated_with_their_group() -> None:
 def test_fits_without_a_group_agree_with_the_weights() -> None:
     of, fit = exact_fit()
     found = leave_out.leave_group_out(fit.result, "g")
-    again, agree = leave_out.refitted(fit.result, np.flatnonzero(of.groups == 2), (9,))
+    again, agree = refitted(fit.result, np.flatnonzero(of.groups == 2), (9,))
     assert agree
     b, sd = again.draws["b_g"][:, :, 2, 0], again.draws["sd_g"][..., 0]
     assert b.std() == pytest.approx(np.sqrt(np.square(sd).mean()), rel=0.05)  # a level without rows has its prior
@@ -281,15 +336,14 @@ def test_an_engine_is_made_again_from_its_words(name: str) -> None:
     assert all(getattr(made, key) == value for key, value in settings.items())
 
 
-def test_an_engine_without_a_name_is_refused() -> None:
-    _, fit = exact_fit(far=30.0)
-    import copy
-
-    result = copy.copy(fit.result)
+def test_an_engine_without_a_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = copy.copy(leverage()[0].result)
     result.engine = "MyOwn(thing=object())"
     with pytest.raises(Unsupported, match="exact=False"):
         leave_out.loo(result, True)
+    monkeypatch.setattr(leave_out, "row_densities", lambda posterior: None)
     assert leave_out.loo(result, False).warning
+    assert "cannot be made again" in str(leave_out.loo(result, "auto"))
 
 
 def test_after_maximum_likelihood_there_are_no_draws_to_weigh() -> None:

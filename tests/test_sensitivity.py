@@ -6,7 +6,7 @@ import pytest
 import bayou
 from bayou.binding import log_density_beta
 from bayou.conditional.field import Field
-from bayou.diagnose.coordinates import hyperparameters
+from bayou.predict.coordinates import hyperparameters
 from bayou.diagnose.log_prior import log_prior_parts
 from bayou.diagnose.sensitivity import CONFLICT, FINE, STRONG
 from bayou.errors import DataError

@@ -22,11 +22,11 @@ from scipy.special import logsumexp
 
 from bayou._types import Array, Integers
 from bayou.conditional.field import Field
-from bayou.diagnose.coordinates import coefficients, hyperparameters
 from bayou.errors import BayouError, Unsupported
 from bayou.families.codes import GAUSSIAN_IDENTITY
 from bayou.formula.words import listing
 from bayou.posterior.convergence import effective_size
+from bayou.predict.coordinates import coefficients, hyperparameters
 from bayou.priors.scalar import from_code
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bayou.diagnose.sensitivity import Sensitivity
     from bayou.posterior import Posterior
     from bayou.predict.elpd import Elpd
-    from bayou.predict.leave_out import Exact
+    from bayou.predict.pending import Exact
 
 __all__ = ["Checked"]
 

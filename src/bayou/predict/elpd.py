@@ -16,13 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Elpd", "assembled"]
 
-WORDS = {
-    "psis": "importance weights",
-    "integrated": "importance weights with the group integrated out",
-    "refit": "a fit without it",
-}
-
-
 @dataclass(repr=False)
 class Elpd(arviz_stats.ELPDData):
     """Expected log predictive density of what was left out, row by row or group by group.
@@ -35,7 +28,8 @@ class Elpd(arviz_stats.ELPDData):
         By row (group): log p(y_i | all others), and k-hat of the weights behind it, zero after a fit without it.
     method
         By row (group): "psis", "integrated" (weights of p(y_i | the others, draw) with the group's own coefficients
-        integrated out) or "refit" (the model was fitted without it).
+        integrated out), "marginal" (weights of p(y_i | the others, hyperparameters)) or "refit" (the model was fitted
+        without it).
     notes
         Sentences: what was done, what is left to do.
     of

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import logsumexp
 
 from bayou._types import Array, Integers, Labels
-from bayou.errors import BayouError, DataError
+from bayou.errors import DataError
 from bayou.formula.words import plural
 from bayou.predict.integrated import Some
 from bayou.predict.loo import LogLikelihood, relative_efficiency, smoothed, weighted
-from bayou.predict.without import engine_of, refitted
+from bayou.predict.marginalised import row_densities
+from bayou.predict.pending import Exact, Work, check
 
 if TYPE_CHECKING:
     from bayou.design import Design
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Exact", "group_labels", "leave_group_out", "loo"]
 
-Exact: TypeAlias = bool | Literal["auto"]
-AUTOMATIC, SLOW = 10, 30.0  # refits that exact="auto" makes, and seconds of one fit from which it makes none
 # k-hat, and effective parameters of one row, from which its groups are integrated: that costs little, and a k-hat of
 # some thousand draws does not see all of a tail
 HEAVY, OWN = 0.4, 0.2
@@ -38,15 +37,17 @@ def loo(posterior: Posterior, exact: Exact = "auto") -> Elpd:
 
     Each row by Pareto-smoothed importance weights 1 / p(y_i | draw). Where these have a heavy tail and the row has
     groups, the coefficients of these are integrated out, given all others: weights 1 / p(y_i | y of the group without
-    it, other parameters), which vary less. Where that does not do, the model is fitted without the row.
+    it, other parameters), which vary less. Where that does not do, or there are structured effects, all coefficients
+    are integrated out given the hyperparameters, exactly for a Gaussian response and by Laplace's approximation
+    otherwise. Where that does not do either, the model is fitted without the row.
 
     Parameters
     ----------
     posterior
         A result that kept draws of the group coefficients.
     exact
-        True fits the model again for every such row; "auto" for up to 10, if a fit takes at most 30 seconds; False for
-        none.
+        True fits the model again for every row that needs it, and approximates nothing; "auto" for up to 10, if a fit
+        takes at most 30 seconds; False for none.
 
     Returns
     -------
@@ -72,14 +73,15 @@ def loo(posterior: Posterior, exact: Exact = "auto") -> Elpd:
     """
     from bayou.predict.elpd import assembled
 
-    _check(exact)
+    check(exact)
     density = LogLikelihood(posterior)
     n, S = density.shape[2], density.shape[0] * density.shape[1]
     found = weighted(density)
-    work = _Work(posterior, found.elpd_i, found.pareto_k, found.good_k, what="row")
+    work = Work(posterior, found.elpd_i, found.pareto_k, found.good_k, what="row")
     heavy = np.flatnonzero(~(found.pareto_k <= HEAVY) | (found.lppd_i - found.elpd_i > OWN))
     if density.design.groupings and len(heavy):
         _integrate(LogLikelihood(_fewer(posterior, MOST_DRAWS)), work, heavy, found.efficiency)
+    _marginalise(posterior, work, heavy[work.method[heavy] == "psis"], exact)
 
     def after(result: Posterior, i: int) -> float:
         return float(_log_mean(LogLikelihood(result).all(i, i + 1).ravel()))
@@ -128,7 +130,7 @@ def leave_group_out(posterior: Posterior, by: str | Labels, exact: Exact = "auto
     """
     from bayou.predict.elpd import assembled
 
-    _check(exact)
+    check(exact)
     design = posterior.model.design
     known, labels, codes = group_labels(design, by)
     name = known or name
@@ -151,7 +153,7 @@ def leave_group_out(posterior: Posterior, by: str | Labels, exact: Exact = "auto
         elpd[j], k[j] = smoothed(logs, efficiency)
         lppd[j] = _log_mean(logs)
     good = float(min(1.0 - 1.0 / np.log10(S), 0.7))
-    work = _Work(posterior, elpd, k, good, what="group", start="integrated")
+    work = Work(posterior, elpd, k, good, what="group", start="integrated")
     if not any(len(levels) for levels in alone):
         work.notes.append(f"The model has no coefficients of its own for {name}: all that it knows is shared.")
         work.method[:] = "psis"
@@ -199,7 +201,7 @@ def _alone(design: Design, rows: Sequence[Integers]) -> list[list[tuple[int, Int
     return out
 
 
-def _integrate(density: LogLikelihood, work: _Work, heavy: Integers, efficiency: float) -> None:
+def _integrate(density: LogLikelihood, work: Work, heavy: Integers, efficiency: float) -> None:
     """Integrate the coefficients of the groups of some rows out: of the smallest group, then of more together."""
     groupings = density.design.groupings
     left = [int(i) for i in heavy]
@@ -217,6 +219,29 @@ def _integrate(density: LogLikelihood, work: _Work, heavy: Integers, efficiency:
                 work.take(row, *smoothed(whole - some.log_density(index != row), efficiency))
         left = [i for own in sharing.values() for i in own if work.k[i] > HEAVY or work.method[i] != "integrated"]
     work.tell_integrated()
+
+
+def _marginalise(posterior: Posterior, work: Work, heavy: Integers, exact: Exact) -> None:
+    """Integrate all coefficients out of the rows that are still bad; where that is approximate, unless told not to."""
+    bad = np.union1d(work.bad(), heavy)
+    if not len(bad):
+        return
+    found = row_densities(posterior)
+    if found is None or (exact is True and not found[1]):
+        return
+    densities, sure = found
+    for i in bad:
+        logs = densities[~np.isnan(densities[:, i]), i]
+        if len(logs) < len(densities):
+            continue
+        elpd, k = smoothed(logs, 1.0) if len(logs) > 1 else (float(logs[0]), 0.0)
+        work.take(int(i), elpd, k, "marginal")
+    done = int((work.method == "marginal").sum())
+    if done:
+        work.notes.append(
+            f"Of {plural(done, 'row')} all coefficients were integrated out at {len(densities)} draws of the "
+            "hyperparameters" + ("." if sure else ", by Laplace's approximation; exact=True fits without them instead.")
+        )
 
 
 def _levels_around(design: Design, i: int) -> tuple[tuple[int, int], ...]:
@@ -247,88 +272,3 @@ def _fewer(posterior: Posterior, draws: int) -> Posterior:
 
 def _log_mean(logs: Array) -> Any:
     return logsumexp(logs) - np.log(len(logs))
-
-
-def _check(exact: object) -> None:
-    if exact not in (True, False, "auto"):
-        raise DataError(f"exact={exact!r}: give True, False or 'auto'.")
-
-
-@dataclass(eq=False)
-class _Work:
-    """What is known of each row or group, and sentences about it."""
-
-    posterior: Posterior
-    elpd: Array
-    k: Array
-    good: float
-    what: str
-    start: str = "psis"
-    notes: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.method = np.full(len(self.elpd), self.start, dtype=object)
-
-    def bad(self) -> Integers:
-        """Return the places whose weights cannot be trusted."""
-        return np.flatnonzero(~(self.k <= self.good) | ~np.isfinite(self.elpd))
-
-    def take(self, i: int, elpd: float, k: float) -> None:
-        """Take another answer where it can be trusted more."""
-        if np.isfinite(elpd) and (k < self.k[i] or (k < self.good and self.method[i] == "psis")):
-            self.elpd[i], self.k[i], self.method[i] = elpd, k, "integrated"
-
-    def tell_integrated(self) -> None:
-        """Say what integrating has done."""
-        done = self.method == "integrated"
-        if done.any():
-            self.notes.append(
-                f"Of {plural(int(done.sum()), 'row')} whose weights may have a heavy tail the coefficients of their "
-                f"groups were integrated out: k-hat is then at most {self.k[done].max():.2f}."
-            )
-
-    def refit(
-        self,
-        exact: Exact,
-        rows: Sequence[Integers],
-        density: Callable[[Posterior, int], float],
-        branch: int,
-        labels: Labels,
-    ) -> None:
-        """Fit the model without what is still bad, as far as ``exact`` says."""
-        bad = self.bad()
-        seconds = float(self.posterior.info.get("seconds", 0.0))
-        what = self.what
-        count = len(bad)
-        if exact == "auto":
-            count = 0 if seconds > SLOW else min(count, AUTOMATIC)
-        chosen = bad[np.argsort(-self.k[bad], kind="stable")][: count if exact else 0]
-        if len(chosen):
-            engine_of(self.posterior)
-        failed, loose = [], 0
-        for i in np.sort(chosen):
-            try:
-                result, agree = refitted(self.posterior, rows[i], (branch, int(i)))
-            except BayouError as problem:
-                failed.append(f"{labels[i]} ({problem})")
-                continue
-            loose += not agree
-            self.elpd[i], self.k[i], self.method[i] = density(result, int(i)), 0.0, "refit"
-        done = int((self.method == "refit").sum())
-        if done:
-            self.notes.append(f"For {plural(done, what)} the model was fitted without {'it' if done == 1 else 'them'}.")
-        if loose:
-            self.notes.append(f"In {loose} of these fits the chains do not agree: fit with more draws.")
-        if failed:
-            self.notes.append(f"The model could not be fitted without {what} {'; '.join(failed)}.")
-        left = len(self.bad())
-        if left:
-            why = ""
-            if exact == "auto" and left > len(failed):
-                why = " A fit takes too long to be made again unasked." if seconds > SLOW else (
-                    f" At most {AUTOMATIC} fits are made unasked."
-                )  # fmt: skip
-            self.notes.append(
-                f"{plural(left, what)} still {'has' if left == 1 else 'have'} k-hat above {self.good:.2f}, and part of "
-                f"elpd is not to be trusted.{why} exact=True fits the model without each of them."
-            )
