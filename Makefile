@@ -15,7 +15,7 @@ help:
 	@echo "make bench   time bayou beside those of its rivals that are there (hours; BAYOU_BENCH_MINUTES limits each)"
 	@echo "make rivals  install the rivals, each into an environment of its own under .rivals/"
 	@echo "make lint    ruff and mypy"
-	@echo "make docs    write the reference pages to site/"
+	@echo "make docs    build the site, with its examples run, into site/"
 
 demo: $(VENV)/.with-bayou
 	@$(BIN)/bayou demo clinic --out demo
@@ -43,12 +43,12 @@ rivals: $(VENV)/.with-dev
 	@$(BIN)/python -m benchmarks.environments
 
 lint: $(VENV)/.with-dev
-	@$(BIN)/ruff check src tests benchmarks
-	@$(BIN)/mypy src benchmarks
+	@$(BIN)/ruff check src tests benchmarks docs
+	@$(BIN)/mypy src benchmarks docs/_hooks
 
 docs: $(VENV)/.with-docs
-	@$(BIN)/pdoc --docformat numpy --math --output-directory site bayou
-	@echo "The reference pages are in site/index.html"
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "The site is in site/index.html"
 
 # The first of these Pythons that is new enough; on a Debian without the venv package, pip fills the
 # environment from outside.

@@ -6,10 +6,10 @@ import pytest
 import bayou
 from bayou.binding import log_density_beta
 from bayou.conditional.field import Field
-from bayou.predict.coordinates import hyperparameters
 from bayou.diagnose.log_prior import log_prior_parts
 from bayou.diagnose.sensitivity import CONFLICT, FINE, STRONG
 from bayou.errors import DataError
+from bayou.predict.coordinates import hyperparameters
 from bayou.priors import LKJ, PC, Flat, HalfNormal, HalfT, InverseWishart, Normal
 
 RNG = np.random.default_rng(3)
