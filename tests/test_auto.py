@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import bayou
-import bayou.diagnose.chains
 import bayou.engines.nested.check
+import bayou.verdict.chains
 from bayou.engines import INLA, Auto, Gibbs, Metropolis, choice
 from bayou.errors import ResourceError, Unsupported
 from bayou.model import Model
@@ -180,7 +180,7 @@ def test_a_chain_that_mixes_and_is_too_short_is_run_longer(counts, monkeypatch):
     short = counts.fit("metropolis", seed=1)
     least = short.summary()[["ess_bulk", "ess_tail"]].min().min()
     bar = 2.0 * least
-    monkeypatch.setattr(bayou.diagnose.chains, "ESS_BAR", bar)
+    monkeypatch.setattr(bayou.verdict.chains, "ESS_BAR", bar)
     monkeypatch.setattr(choice, "MOST_BY_INLA", -1)
     fit = counts.fit(seed=1)
     assert tried(fit) == [("Metropolis", False), ("Metropolis", True)] and fit.verdict.ok
@@ -189,7 +189,7 @@ def test_a_chain_that_mixes_and_is_too_short_is_run_longer(counts, monkeypatch):
 
 
 def test_where_none_passes_the_best_is_returned_and_says_so(counts, monkeypatch):
-    monkeypatch.setattr(bayou.diagnose.chains, "ESS_BAR", 1e9)
+    monkeypatch.setattr(bayou.verdict.chains, "ESS_BAR", 1e9)
     monkeypatch.setattr(choice, "TABLE", (choice.Choice("a test", lambda *_: True, ("metropolis", "inla"), "why"),))
     monkeypatch.setattr(bayou.engines.nested.check, "LARGEST_K", -np.inf)
     fit = counts.fit(seed=1)
@@ -205,7 +205,7 @@ def test_named_settings_of_chains_are_obeyed_whatever_the_verdict(counts):
 
 
 def test_heavy_tails_are_no_reason_to_go_on(gaussian, monkeypatch):
-    monkeypatch.setattr(bayou.diagnose.chains, "HEAVY", -9.0)
+    monkeypatch.setattr(bayou.verdict.chains, "HEAVY", -9.0)
     fit = gaussian.fit(seed=1)
     assert not fit.verdict.ok and "tails" in fit.verdict.line
     assert tried(fit) == [("Gibbs", True)]

@@ -104,7 +104,7 @@ NAMES = [
     case("family class", lambda: fit(K, None, bayou.families.Poisson), Unsupported, "Poisson", "gaussian"),
     case("link", lambda: bayou.families.Bernoulli(link="loggit"), Unsupported, "'loggit'", "logit"),
     case("engine", lambda: fit(engine="gibs"), Unsupported, "'gibs'", "Did you mean 'gibbs'?"),
-    case("engine to come", lambda: fit(engine="nuts"), Unsupported, "'nuts'", "metropolis"),
+    case("unknown engine", lambda: fit(engine="stan"), Unsupported, "'stan'", "metropolis"),
     case("engine None", lambda: fit(engine=None), Unsupported, "NoneType", "metropolis"),
     case("engine class", lambda: fit(engine=Gibbs), Unsupported, "bayou.engines.Gibbs(draws=2000)"),
     case("setting", lambda: fit(drawz=10), Unsupported, "'drawz'", "Did you mean 'draws'?"),

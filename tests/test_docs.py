@@ -75,6 +75,13 @@ def test_every_fence_is_read(page: str) -> None:
     assert len(fences) == sum(not piece.inline for piece in blocks.pieces(_text(page)))
 
 
+def test_what_is_there_is_not_left_out() -> None:
+    from bayou.engines import NAMES
+
+    off = {(page, piece.options["off"]) for page in PAGES for piece in blocks.pieces(_text(page)) if "off" in piece.options}
+    assert not [one for one in off if one[1] in NAMES or hasattr(bayou, str(one[1]))]
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page: str) -> None:
     for target in LINK.findall(_prose(page)):

@@ -230,12 +230,12 @@ ELSEWHERE = {
     "overflow of exp(eta)": "test_rows.py::test_far_tails_and_large_counts",
     "a NaN in a kernel": "test_rows.py::test_a_nan_is_never_swallowed",
     "an sd near zero, a correlation near one": (
-        "test_diagnose.py::test_sds_near_zero_and_correlations_near_one_are_notes"
+        "test_verdict_words.py::test_sds_near_zero_and_correlations_near_one_are_notes"
     ),
-    "divergences": "test_diagnose.py::test_divergences_and_draws_that_are_not_finite_fail",
-    "chains that do not agree": "test_diagnose.py::test_chains_apart_are_named_with_what_to_do",
+    "divergences": "test_verdict_words.py::test_divergences_and_draws_that_are_not_finite_fail",
+    "chains that do not agree": "test_verdict_words.py::test_chains_apart_are_named_with_what_to_do",
     "a bad verdict stands first": "test_report.py::test_a_bad_verdict_comes_first",
-    "constant draws": "test_diagnose.py::test_constant_draws_are_explained_and_are_no_failure",
+    "constant draws": "test_verdict_words.py::test_constant_draws_are_explained_and_are_no_failure",
     "a random formula": "test_formula_fuzz.py::test_twenty_thousand_strings",
     "no point to start from": "test_starts.py::test_no_start_names_the_term_and_the_row",
     "counts of any size": "test_starts.py::test_counts_of_any_size_are_found",

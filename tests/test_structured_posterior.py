@@ -9,13 +9,13 @@ from scipy.special import ndtri
 
 import bayou
 import structured_models as models
-from bayou.diagnose import examine
 from bayou.errors import DataError, FileError, Unsupported
 from bayou.fitting import Fit
 from bayou.posterior import Errors, Estimates, Posterior, storage
 from bayou.posterior.names import dimensions
 from bayou.posterior.packing import difference, pack, unpack
 from bayou.posterior.summaries import structured_frame, summary_frame
+from bayou.verdict import examine
 
 BY = "y ~ x + rw1(t, by=g) + leroux(area, graph=W) + (1 | animal, covariance=A)"
 

@@ -5,11 +5,11 @@ import pytest
 
 import bayou
 import structured_models as models
-from bayou.diagnose import examine, judge
 from bayou.errors import DataError, Unsupported
 from bayou.fitting import Fit
 from bayou.fitting.structures import structure_lines
 from bayou.posterior import Posterior
+from bayou.verdict import examine, judge
 
 
 @pytest.fixture(scope="module")

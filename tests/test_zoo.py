@@ -70,7 +70,7 @@ ZOO = {
 SETTINGS = {
     "gibbs": {"draws": 3000, "warmup": 500},
     "metropolis": {"draws": 3000, "warmup": 700},
-    "nuts": {"draws": 1500, "warmup": 700},
+    "nuts": {"draws": 2000, "warmup": 700, "target_accept": 0.99},
     "inla": {},
 }
 SHORTER = {"draws": 1500, "warmup": 500}  # of the sampler of structured effects: its draws cost more

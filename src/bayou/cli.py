@@ -332,6 +332,7 @@ def warmup() -> None:
     gibbs = ("collapsed", "blocked", "marginal", "centered", "uncentered")
     ways = [("school", "gibbs", {"parameterization": way}) for way in gibbs]
     ways += [("clinic", "metropolis", {"proposal": way}) for way in ("laplace", "random_walk")]
+    ways.append(("clinic", "nuts", {}))
     for name, engine, way in ways:
         show = demos.DEMOS[name]
         settings = engines.get(engine, **short, **way)

@@ -170,6 +170,43 @@ def _compile(function: Callable[..., Any], inline: bool, contract: bool, inner: 
         settings.CACHE_DIR = before
 
 
+def callback(function: Callable[..., Any], signature: Any, *, session: bool = False) -> Any:
+    """Compile a function to a pointer that code outside Python can call; kernels that it calls come along.
+
+    Parameters
+    ----------
+    function
+        At module level, of numbers, pointers and packed tuples.
+    signature
+        What Numba calls its types; the pointer to a packed tuple is the tuple's own type.
+    session
+        Made while the program runs, as a user's function is: it is compiled anew in every process.
+
+    Returns
+    -------
+    numba.core.ccallback.CFunc
+        Its ``address`` is the pointer; whoever uses that must hold the object. It takes no lock of Python's.
+    """
+    folder = None if session else cache_folder()
+    settings: Any = config
+    before = settings.CACHE_DIR
+    if folder is not None:
+        settings.CACHE_DIR = str(folder)
+    try:
+        cfunc: Any = numba.cfunc
+        return cfunc(signature, cache=folder is not None, error_model="numpy", _nrt=False)(function)
+    finally:
+        settings.CACHE_DIR = before
+
+
+def foreign(function: Callable[..., Any]) -> Any:
+    """Return a user's function compiled for this session, to be called by kernels; it is never kept on the disk."""
+    if isinstance(function, CPUDispatcher):
+        return function
+    njit: Any = numba.njit
+    return njit(error_model="numpy")(function)
+
+
 class _Callable(CPUDispatcher):
     """A kernel that kernels take in as an inner one, and that has code of its own for Python once it is called."""
 
@@ -244,6 +281,25 @@ def _window(typing_context: Any, array: Any, at: Any, n: Any) -> Any:
 
 _intrinsic: Any = extending.intrinsic
 window: Callable[[Any, int, int], Any] = _intrinsic(_window)
+
+
+def _array_at(typing_context: Any, pointer: Any, size: Any) -> Any:
+    """Return the ``size`` numbers at a pointer as an array that counts no references."""
+    kinds: Any = types
+    populate: Any = arrayobj.populate_array
+    result = kinds.Array(pointer.dtype, 1, "C")
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        view = context.make_array(signature.return_type)(context, builder)
+        length = context.cast(builder, arguments[1], signature.args[1], kinds.intp)
+        step = context.get_constant(kinds.intp, 8)
+        populate(view, data=arguments[0], shape=[length], strides=[step], itemsize=step, meminfo=None)
+        return view._getvalue()
+
+    return result(pointer, size), generate
+
+
+array_at: Callable[[Any, int], Any] = _intrinsic(_array_at)
 
 
 class _CompileListener(event.Listener):

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import bayou
-from bayou.diagnose import examine, judge
 from bayou.posterior import Posterior
+from bayou.verdict import examine, judge
 from standins import model, posterior
 
 RUNS, CHAINS, DRAWS, ROWS = 200, 4, 1000, 6

@@ -14,7 +14,7 @@ import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 
 if sys.argv[1] == "nutpie":
-    import nutpie  # type: ignore[import-not-found]
+    import nutpie
 importing = time.perf_counter() - started
 # the sampler's own reports; they are not what is measured
 logging.disable(logging.WARNING)

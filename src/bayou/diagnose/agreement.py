@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayou import engines as known_engines
-from bayou.diagnose import examine, judge
 from bayou.diagnose.compared import Difference, Sample, bar_of, compared, sample_of
 from bayou.errors import BayouError, DataError, ResourceError, Unsupported
 from bayou.model import Model
+from bayou.verdict import examine, judge
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bayou.diagnose.verdict import Verdict
     from bayou.engines import Engine
     from bayou.plot.style import Picture
     from bayou.posterior import Posterior
+    from bayou.verdict.sentences import Verdict
 
 __all__ = ["Agreement", "agreement"]
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bayou.engines.laplace import Laplace as Laplace
     from bayou.engines.metropolis import Metropolis as Metropolis
     from bayou.engines.ml import ML as ML
+    from bayou.engines.nuts import NUTS as NUTS
     from bayou.engines.pql import PQL as PQL
     from bayou.engines.quadrature import Quadrature as Quadrature
     from bayou.engines.reml import REML as REML
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 NAMES = {
     "gibbs": "Gibbs",
     "metropolis": "Metropolis",
+    "nuts": "NUTS",
     "ml": "ML",
     "reml": "REML",
     "laplace": "Laplace",
@@ -34,7 +36,7 @@ NAMES = {
 }
 CLASSES = {**{name: module for module, name in NAMES.items()}, "Engine": "base"}
 
-__all__ = ["INLA", "ML", "PQL", "REML", "Auto", "Engine", "Gibbs", "Laplace", "Metropolis", "Quadrature", "get"]
+__all__ = ["INLA", "ML", "NUTS", "PQL", "REML", "Auto", "Engine", "Gibbs", "Laplace", "Metropolis", "Quadrature", "get"]
 
 
 def __getattr__(name: str) -> Any:
@@ -49,7 +51,7 @@ def get(engine: str | Engine, **settings: Any) -> Engine:
     Parameters
     ----------
     engine
-        "gibbs", "metropolis", "ml", "reml", "laplace", "quadrature", "pql", "inla",
+        "gibbs", "metropolis", "nuts", "ml", "reml", "laplace", "quadrature", "pql", "inla",
         "auto", or an engine object.
     **settings
         Fields of the engine's class, such as ``draws=500``; they replace those of an engine object.

@@ -14,6 +14,8 @@ from bayou.engines.chains import ChainEngine
 from bayou.engines.choice import Choice, chosen
 from bayou.engines.draws import Plan
 from bayou.errors import BayouError, DataError, FileError, ResourceError, Unsupported
+from bayou.verdict import examine, judge, of_the_engine
+from bayou.verdict.chains import ESS_BAR
 
 if TYPE_CHECKING:
     from bayou.model import Model
@@ -151,8 +153,6 @@ class Auto(ChainEngine):
 
     def _attempts(self, engine: Engine, model: Model, rng: np.random.Generator) -> list[_Attempt]:
         """Run one engine, and a chain that mixes and is too short once more, longer."""
-        from bayou.diagnose.chains import ESS_BAR
-
         first = self._attempt(engine, model, rng)
         longer = ESS_BAR * MARGIN / max(first.least, 1.0)
         short = first.result is not None and first.result.chained and not first.passed and 1.0 < longer <= LONGEST
@@ -162,8 +162,6 @@ class Auto(ChainEngine):
         return [first, self._attempt(more, model, rng)]
 
     def _attempt(self, engine: Engine, model: Model, rng: np.random.Generator) -> _Attempt:
-        from bayou.diagnose import examine, judge, of_the_engine  # a judgement decides here, deep in the house
-
         started = time.perf_counter()
         try:
             # each starts where a run of its own would

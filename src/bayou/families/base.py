@@ -75,6 +75,8 @@ class Family(ABC):
     name: ClassVar[str]
     dispersion: ClassVar[str | None] = None
     codes: ClassVar[Mapping[str, int]]
+    own: ClassVar[bool] = False
+    """Whether it is a user's own, which the kernels know by an address."""
     link: Link
 
     def __init__(self, link: str | Link | None = None) -> None:

@@ -44,6 +44,7 @@ __all__ = [
     "LANES",
     "NEGATIVE_BINOMIAL_LOG",
     "POISSON_LOG",
+    "dispersion_terms",
     "row_derivatives",
     "row_dispersion",
     "row_log_density",
@@ -278,14 +279,10 @@ def row_log_density(
     return total + lost if math.isfinite(total) else total
 
 
-@kernel(contract=True, entry=True)
-def row_dispersion(code: int, y: Array, trials: Array, weights: Array, eta: Array, dispersion: float) -> float:
-    """Return the sum of all terms of the weighted log density that depend on eta or on the dispersion.
-
-    Differences of it over the dispersion are those of the log likelihood. Parameters as in `row_terms`.
-    """
-    total = row_log_density(code, y, trials, weights, eta, dispersion, np.empty(LANES))
-    log_dispersion = math.log(dispersion)
+@kernel(contract=True)
+def dispersion_terms(code: int, y: Array, weights: Array, dispersion: float) -> float:
+    """Return the sum of the terms of the weighted log density that depend on the dispersion and not on eta."""
+    total, log_dispersion = 0.0, math.log(dispersion)
     error = stirling_error(dispersion)
     if code == GAUSSIAN_IDENTITY or code == GAUSSIAN_LOG:
         for i in range(len(y)):  # a row of weight zero says nothing of sigma either
@@ -297,6 +294,16 @@ def row_dispersion(code: int, y: Array, trials: Array, weights: Array, eta: Arra
         for i in range(len(y)):
             total += weights[i] * (0.5 * log_dispersion - error)
     return total
+
+
+@kernel(contract=True, entry=True)
+def row_dispersion(code: int, y: Array, trials: Array, weights: Array, eta: Array, dispersion: float) -> float:
+    """Return the sum of all terms of the weighted log density that depend on eta or on the dispersion.
+
+    Differences of it over the dispersion are those of the log likelihood. Parameters as in `row_terms`.
+    """
+    total = row_log_density(code, y, trials, weights, eta, dispersion, np.empty(LANES))
+    return total + dispersion_terms(code, y, weights, dispersion)
 
 
 @kernel(contract=True)

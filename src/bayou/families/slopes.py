@@ -76,9 +76,7 @@ def _hazard_slope(eta: float) -> float:
 
 
 @kernel
-def row_slopes(
-    code: int, y: Array, trials: Array, weights: Array, eta: Array, dispersion: float, slope: Array
-) -> None:
+def row_slopes(code: int, y: Array, trials: Array, weights: Array, eta: Array, dispersion: float, slope: Array) -> None:
     """Fill in d w_i / d eta_i, w the curvature that `bayou.families.rows.row_derivatives` gives; all of shape (n,)."""
     n = len(y)
     precision = 1.0 / (dispersion * dispersion)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayou._types import Array
-from bayou.diagnose import Diagnostics, Verdict, examine, judge
 from bayou.errors import Unsupported
 from bayou.fitting.approximated import Approximated
 from bayou.fitting.checked import Checked
@@ -28,6 +27,7 @@ from bayou.posterior.summaries import (
     summary_frame,
 )
 from bayou.predict import Groups, Kind
+from bayou.verdict import Diagnostics, Verdict, examine, judge
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayou import engines
-from bayou.errors import DataError
+from bayou.errors import DataError, Unsupported
 from bayou.fitting.fitted import Fit
 from bayou.model import Model
 from bayou.posterior import storage
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from bayou.priors import Priors
 
 __all__ = ["Fit", "fit", "load"]
+
+TAKE_OWN = ("nuts", "auto")  # engines for a user's own family
 
 
 def fit(
@@ -96,6 +98,11 @@ def fit(
     """
     chosen = engines.get(engine, **settings)
     model = _model(formula, data, family, priors, missing, weights, sigma_by, functions, structures)
+    if model.family.own and chosen.name not in TAKE_OWN:
+        raise Unsupported(
+            f"engine={chosen.name!r} works with families that bayou knows; {model.family.name!r} is your own. Use "
+            "engine='nuts', which needs no more than its log density."
+        )
     sequence = _seed_sequence(seed)
     started = time.perf_counter()
     result = chosen.run(model, np.random.default_rng(sequence))

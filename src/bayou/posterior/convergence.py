@@ -186,6 +186,7 @@ def _pareto_shape(excess: Array) -> float:
     theta = 1.0 / excess[-1] + (1.0 - np.sqrt(m / (np.arange(1, m + 1) - 0.5))) / (3.0 * quartile)
     k = np.log1p(-theta[:, None] * excess).mean(axis=1)
     height = n * (np.log(-theta / k) - k - 1.0)
-    weight = 1.0 / np.exp(height - height[:, None]).sum(axis=1)
+    with np.errstate(over="ignore"):  # a weight of nothing
+        weight = 1.0 / np.exp(height - height[:, None]).sum(axis=1)
     k = np.log1p(-(weight @ theta / weight.sum()) * excess).mean()
     return float((n * k + 5.0) / (n + 10.0))

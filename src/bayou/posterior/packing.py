@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayou.errors import FileError
+from bayou.errors import FileError, Unsupported
 from bayou.posterior.columns import decode, encode, plain
 from bayou.posterior.structures import pack_structure, unpack_structure
 
@@ -28,7 +28,18 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 def pack(model: Model) -> tuple[dict[str, Any], Arrays]:
-    """Return what rebuilds a model: facts for JSON, and the columns used as plain arrays."""
+    """Return what rebuilds a model: facts for JSON, and the columns used as plain arrays.
+
+    Raises
+    ------
+    Unsupported
+        For a family of the user's own.
+    """
+    if model.family.own:
+        raise Unsupported(
+            f"{model.family.name!r} is a family of your own, and files hold no code. Keep the draws instead: "
+            "fit.posterior is a DataTree of xarray, with to_netcdf()."
+        )
     design = model.design
     arrays: Arrays = {}
     columns = [encode(name, v, f"column_{k}", arrays) for k, (name, v) in enumerate(design.data.items())]

@@ -13,11 +13,11 @@ from bayou.posterior.convergence import effective_size, r_hat
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bayou.diagnose import Diagnostics
     from bayou.posterior.approximation import Approximation
     from bayou.posterior.estimates import Estimates
     from bayou.posterior.mixtures import Mixture
     from bayou.posterior.posterior import Posterior
+    from bayou.verdict import Diagnostics
 
 __all__ = [
     "described",

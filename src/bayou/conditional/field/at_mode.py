@@ -182,15 +182,8 @@ class AtMode(ABC):
     def constant(self) -> float:
         """What the kernels leave out of the log likelihood: it depends on the responses alone."""
         if self._constant is None:
-            s, link = self.system, self.family.link
-            eta = link(np.full(len(s.y), 0.5)) + np.zeros(len(s.y))  # near the responses, where little cancels
-            if link.name == "identity":
-                eta = s.y.copy()
-            elif link.name == "log":
-                eta = np.log(np.maximum(s.y, 0.5))
-            whole = self.family.log_density(s.y, eta, 1.0, s.trials, self.data_weights)
-            some = row_dispersion(self.code, s.y, s.trials, self.data_weights, eta, 1.0)
-            self._constant = float(np.sum(whole) - some)
+            s = self.system
+            self._constant = row_constant(self.family, s.y, s.trials, self.data_weights)
         return self._constant
 
     def log_ratio(self, X: Array) -> Array:
@@ -229,3 +222,15 @@ class AtMode(ABC):
         half += 0.5 * float(self.point.weight @ np.square(eta))
         free = len(d) - len(self.system.constraint.anchor)
         return 0.5 * float(self.point.facts[2]) - 0.5 * free * LOG_2PI - half
+
+
+def row_constant(family: Family, y: Array, trials: Array, weights: Array) -> float:
+    """Return what the row kernels leave out of the log likelihood: it depends on the responses alone."""
+    eta = family.link(np.full(len(y), 0.5)) + np.zeros(len(y))  # near the responses, where little cancels
+    if family.link.name == "identity":
+        eta = y.copy()
+    elif family.link.name == "log":
+        eta = np.log(np.maximum(y, 0.5))
+    whole = family.log_density(y, eta, 1.0, trials, weights)
+    some = row_dispersion(family.code, y, trials, weights, eta, 1.0)
+    return float(np.sum(whole) - some)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bayou.model import Model
     from bayou.priors import Prior
 
-__all__ = ["Component", "components", "difference", "log_density_of_sd"]
+__all__ = ["Component", "components", "difference", "log_density_of_sd", "scale_of_block"]
 
 STEP = 1e-5  # of the differences of log priors
 
@@ -99,13 +99,17 @@ def components(model: Model) -> list[Component]:
 def _block_prior(block: BlockPrior, effect: Exchangeable) -> Callable[[Array], float]:
     if len(block.columns) > 1:
         return lambda theta: log_density_block_internal(block, effect, theta)
-    if block.kind == "sds":
-        of_sd = log_density_of_sd(int(block.sd_codes[0]), block.sd_parameters[0])
-    elif block.kind == "huang_wand":  # of one coefficient it is a half-t of its sd
-        of_sd = log_density_of_sd(HALF_T, (block.df, float(block.A[0]), 0.0))
-    else:
-        of_sd = log_density_of_sd(INVERSE_GAMMA_VARIANCE, (0.5 * block.df, 0.5 * float(block.scale[0, 0]), 0.0))
+    of_sd = log_density_of_sd(*scale_of_block(block))
     return lambda theta: of_sd(float(theta[0])) + float(theta[0])
+
+
+def scale_of_block(block: BlockPrior) -> tuple[int, tuple[float, ...]]:
+    """Return the code and the numbers of the density of the sd of a block of one coefficient."""
+    if block.kind == "sds":
+        return int(block.sd_codes[0]), tuple(float(v) for v in block.sd_parameters[0])
+    if block.kind == "huang_wand":  # of one coefficient it is a half-t of its sd
+        return HALF_T, (block.df, float(block.A[0]), 0.0)
+    return INVERSE_GAMMA_VARIANCE, (0.5 * block.df, 0.5 * float(block.scale[0, 0]), 0.0)
 
 
 def _structured_prior(priors: Sequence[Prior], effect: Effect) -> Callable[[Array], float]:

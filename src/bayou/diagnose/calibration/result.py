@@ -14,9 +14,9 @@ from scipy.special import ndtri
 from bayou._types import Array, Integers
 from bayou.diagnose.calibration.bands import least_tail, power, tail_probability
 from bayou.diagnose.calibration.study import Outcome, Study
-from bayou.diagnose.verdict import listed
 from bayou.errors import Unsupported
 from bayou.formula.words import plural
+from bayou.verdict.sentences import listed
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bayou._types import Array
-from bayou.diagnose.boundaries import boundaries
-from bayou.diagnose.verdict import Verdict, listed
 from bayou.posterior.convergence import agreement_bar, effective_size, r_hat, tail_shape
+from bayou.verdict.boundaries import boundaries
+from bayou.verdict.hamiltonian import cut_trees, divergences, low_energy
+from bayou.verdict.sentences import Verdict, listed
 
 if TYPE_CHECKING:
     from bayou.posterior import Posterior
@@ -62,7 +63,8 @@ def judge_chains(posterior: Posterior, numbers: Diagnostics) -> Verdict:
         *_convergence(posterior, numbers),
         *_heavy_tails(posterior, numbers),
         *_stuck(posterior),
-        *_divergences(posterior),
+        *divergences(posterior),
+        *low_energy(posterior),
     ]
     notes = [
         *posterior.info.get("messages", ()),
@@ -71,6 +73,7 @@ def judge_chains(posterior: Posterior, numbers: Diagnostics) -> Verdict:
         *posterior.model.bound.notes,
         *_constants(numbers),
         *boundaries(posterior),
+        *cut_trees(posterior),
     ]
     return Verdict(tuple(failures), tuple(dict.fromkeys(notes)), _figures(numbers))
 
@@ -191,17 +194,6 @@ def _stuck(posterior: Posterior) -> list[str]:
                 "longer warmup."
             )
     return sentences
-
-
-def _divergences(posterior: Posterior) -> list[str]:
-    count = int(np.sum(posterior.statistics.get("diverging", 0)))
-    if not count:
-        return []
-    scales = [name for name in posterior.rows if name.startswith("sd_")]
-    return [
-        f"{count} draws diverged; look at {listed(scales) or 'the scales'}, and raise target_accept "
-        "or use firmer priors for the group sds."
-    ]
 
 
 def _constants(numbers: Diagnostics) -> list[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bayou.diagnose import examine, judge
 from bayou.posterior.convergence import effective_size, r_hat
+from bayou.verdict import examine, judge
 from standins import model, posterior
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayou.diagnose.boundaries import boundaries
-from bayou.diagnose.verdict import Verdict, listed
+from bayou.verdict.boundaries import boundaries
+from bayou.verdict.sentences import Verdict, listed
 
 if TYPE_CHECKING:
     from bayou.posterior import Approximation, Posterior

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayou.diagnose.verdict import Verdict, listed
+from bayou.verdict.sentences import Verdict, listed
 
 if TYPE_CHECKING:
     from bayou.posterior import Estimates, Posterior
