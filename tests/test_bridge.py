@@ -7,9 +7,11 @@ import pytest
 
 import bayou
 import nested_models as models
+from bayou.conditional.field import Field
 from bayou.diagnose import bridge as bridging
 from bayou.diagnose.bridge import LogMarginal, bridge, improper_priors
 from bayou.errors import BayouError, Unsupported
+from bayou.predict.coordinates import hyperparameters
 from bayou.priors import LKJ, Flat, FlatSD, Gamma, HalfNormal, InverseWishart, Jeffreys, Normal, StudentT
 from dense_evidence import problem
 
@@ -157,3 +159,16 @@ def test_few_draws_and_draws_of_another_model_are_refused() -> None:
     result.draws = {**result.draws, "sd_g": np.full_like(result.draws["sd_g"], 0.5)}
     with pytest.raises(BayouError, match="do not vary"):
         bridge(result)
+
+
+def test_draws_that_round_to_their_borders_have_coordinates() -> None:
+    data = {"y": np.arange(24.0) % 7, "t": np.arange(24.0), "g": np.arange(24) % 4, "x": np.arange(24.0) % 5}
+    result = bayou.Model("y ~ x + (x | g) + ar1(t)", data).fit(seed=1, draws=20, warmup=50).result
+    result.draws["rho_t"][0, 0], result.draws["rho_t"][0, 1] = 1.0, -1.0
+    result.draws["cor_g"][0, 0] = 1.0
+    result.draws["sd_g"][0, 2] = 0.0
+    thetas = hyperparameters(Field(result.model), result, np.arange(4))
+    assert np.isfinite(thetas).all()
+    named = Field(result.model).unpack_theta(thetas[1])
+    np.testing.assert_allclose(named["cor_g"], result.draws["cor_g"][1, :4], atol=1e-9)
+    np.testing.assert_allclose(named["rho_t"], result.draws["rho_t"][1, :4], rtol=1e-9)

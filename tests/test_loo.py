@@ -368,3 +368,13 @@ def test_a_model_without_rows_keeps_structures() -> None:
 def test_stretches_of_rows() -> None:
     assert runs(np.array([0, 1, 2, 5, 7, 8])) == [slice(0, 3), slice(5, 6), slice(7, 9)]
     assert runs(np.array([], dtype=np.int64)) == []
+
+
+@pytest.mark.filterwarnings("ignore:The inplace keyword")  # of arviz_stats with pandas 3
+def test_arviz_takes_the_result(bass: list[bayou.Fit]) -> None:
+    import arviz_stats
+
+    table = arviz_stats.compare({"common": bass[0].loo(), "parallel": bass[1].loo()})
+    ours = bayou.compare(*bass[:2], names=["common", "parallel"])
+    assert list(table.index) == list(ours.index)
+    np.testing.assert_allclose(table["elpd"].astype(float), ours["elpd"], atol=0.5)  # it may round

@@ -255,7 +255,8 @@ def test_a_signal_in_a_process(name):
         fit = bayou.fit("y ~ 1 + (1 | g)", data, draws=3_000_000, warmup=100, keep_effects=False, **settings)
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
         assert "arviz" not in sys.modules
-        print(fit.result.draws["beta"].shape[1], time.perf_counter() - struck, fit.result.info["messages"][0])
+        said = [line for line in fit.result.info["messages"] if line.startswith("Interrupted: ")]
+        print(fit.result.draws["beta"].shape[1], time.perf_counter() - struck, len(said))
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script.replace("NAME", name))],
@@ -265,10 +266,10 @@ def test_a_signal_in_a_process(name):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    size, seconds, *message = done.stdout.split()
+    size, seconds, said = done.stdout.split()
     assert 100 < int(size) < 3_000_000
     assert float(seconds) < 2.0
-    assert message[0] == "Interrupted:"
+    assert said == "1"
 
 
 def test_progress_counts_draws(model, monkeypatch):

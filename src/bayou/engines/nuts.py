@@ -52,7 +52,8 @@ class NUTS(ChainEngine):
     max_depth
         At most 2**max_depth gradients for one draw.
     mass_matrix
-        "low_rank" adapts to the strongest correlations too, "diagonal" to the scales alone; "auto" is diagonal where the coordinates have taken the correlations out already ("auto", "laplace"): its steps cost a third.
+        "low_rank" adapts to the strongest correlations too, "diagonal" to the scales alone; "auto" (default) is
+        diagonal where the coordinates have taken the correlations out already ("auto", "laplace"): it costs less.
 
     Notes
     -----

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["coefficients", "hyperparameters"]
 
+TINY, ROUNDING = 1e-300, 1e-14
 MOST_HIDDEN = 500  # coefficients of an effect whose unseen half is drawn again
 
 
@@ -27,7 +28,7 @@ def hyperparameters(field: Field, posterior: Posterior, places: Integers) -> Arr
     for row in field.rows:
         kind, _, factor = row.variable.partition("_")
         printed = f"{kind}_{names[factor]}" if factor in names else row.variable
-        kept[row.variable] = posterior.draws[printed][:, places]
+        kept[row.variable] = _inside(posterior.draws[printed][:, places], row.variable, row.scale)
     out = np.empty((posterior.chains, len(places), field.size))
     beta = _working(field, posterior, places) / field.beta_unit if field.explicit else None
     for c in range(posterior.chains):
@@ -61,6 +62,15 @@ def coefficients(
             f = _completed(part, f, thetas[..., field.explicit :][..., part.hyper], rng)
         out[..., part.place] = f.reshape(*lead, -1)
     return out
+
+
+def _inside(values: Array, variable: str, scale: str) -> Array:
+    """Keep draws off the borders that they reach by rounding."""
+    if variable.startswith("cor_"):
+        return values + ROUNDING * (np.eye(values.shape[-1]) - values)
+    most = 1.0 - ROUNDING
+    low, high = {"log": (TINY, np.inf), "logit": (TINY, most), "atanh": (-most, most)}[scale]
+    return np.clip(values, low, high)
 
 
 def _working(field: Field, posterior: Posterior, places: Integers) -> Array:

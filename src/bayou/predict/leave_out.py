@@ -81,7 +81,8 @@ def loo(posterior: Posterior, exact: Exact = "auto") -> Elpd:
     heavy = np.flatnonzero(~(found.pareto_k <= HEAVY) | (found.lppd_i - found.elpd_i > OWN))
     if density.design.groupings and len(heavy):
         _integrate(LogLikelihood(_fewer(posterior, MOST_DRAWS)), work, heavy, found.efficiency)
-    _marginalise(posterior, work, heavy[work.method[heavy] == "psis"], exact)
+    own = heavy[work.method[heavy] == "psis"] if density.design.structured else heavy[:0]
+    _marginalise(posterior, work, own, exact)
 
     def after(result: Posterior, i: int) -> float:
         return float(_log_mean(LogLikelihood(result).all(i, i + 1).ravel()))

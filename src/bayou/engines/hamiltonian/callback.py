@@ -1,4 +1,4 @@
-"""The function that the sampler calls for every draw, as a pointer; that of every gradient is the density's own.
+"""The function that the sampler calls for every draw, as a pointer; that for every gradient is the density's own.
 
 Its last argument is the address of a packed tuple: no lookup, no lock of Python's.
 """
