@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -231,3 +233,23 @@ def test_kernels_release_the_interpreter_lock_and_never_reassociate() -> None:
         options = function.targetoptions  # type: ignore[attr-defined]
         assert options["nogil"] is True
         assert not options["fastmath"] or set(options["fastmath"]) == {"contract"}
+
+
+def test_threads_that_compile_at_once_keep_their_code_where_it_belongs(tmp_path):
+    """Numba's folder is a setting of the process: a thread that set it back too early left files where Python ran."""
+    seen, before = [], jit.config.CACHE_DIR
+
+    def compile_something(folder):
+        with jit._kept_in(folder):
+            for _ in range(20):
+                seen.append(jit.config.CACHE_DIR == str(folder))
+                time.sleep(0.001)
+
+    threads = [threading.Thread(target=compile_something, args=(tmp_path / str(k),)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(seen) == 80
+    assert all(seen)
+    assert jit.config.CACHE_DIR == before

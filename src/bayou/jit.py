@@ -15,6 +15,7 @@ import re
 import shutil
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -136,12 +137,25 @@ def kernel(
     return _compile(function, inline, contract, inner, entry)
 
 
+_setting = threading.RLock()
+
+
+@contextmanager
+def _kept_in(folder: Path | None) -> Iterator[None]:
+    """Have Numba keep what is decorated meanwhile in a folder: its setting belongs to the process, not to a thread."""
+    settings: Any = config
+    with _setting:
+        before = settings.CACHE_DIR
+        if folder is not None:
+            settings.CACHE_DIR = str(folder)
+        try:
+            yield
+        finally:
+            settings.CACHE_DIR = before
+
+
 def _compile(function: Callable[..., Any], inline: bool, contract: bool, inner: bool, entry: bool) -> Any:
     folder = cache_folder()
-    settings: Any = config
-    before = settings.CACHE_DIR
-    if folder is not None:
-        settings.CACHE_DIR = str(folder)
 
     def made(within: bool) -> Any:
         njit: Any = numba.njit  # its stubs do not know all options
@@ -158,7 +172,7 @@ def _compile(function: Callable[..., Any], inline: bool, contract: bool, inner: 
             pipeline_class=_InnerCompiler if within else compiler.Compiler,
         )
 
-    try:
+    with _kept_in(folder):
         if entry:
             return made(within=False)
         kernel = made(within=True)
@@ -166,8 +180,6 @@ def _compile(function: Callable[..., Any], inline: bool, contract: bool, inner: 
             kernel.__class__ = _Callable
             kernel.from_python = made(within=False)
         return kernel
-    finally:
-        settings.CACHE_DIR = before
 
 
 def callback(function: Callable[..., Any], signature: Any, *, session: bool = False) -> Any:
@@ -188,15 +200,9 @@ def callback(function: Callable[..., Any], signature: Any, *, session: bool = Fa
         Its ``address`` is the pointer; whoever uses that must hold the object. It takes no lock of Python's.
     """
     folder = None if session else cache_folder()
-    settings: Any = config
-    before = settings.CACHE_DIR
-    if folder is not None:
-        settings.CACHE_DIR = str(folder)
-    try:
+    with _kept_in(folder):
         cfunc: Any = numba.cfunc
         return cfunc(signature, cache=folder is not None, error_model="numpy", _nrt=False)(function)
-    finally:
-        settings.CACHE_DIR = before
 
 
 def foreign(function: Callable[..., Any]) -> Any:
