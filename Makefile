@@ -21,8 +21,11 @@ demo: $(VENV)/.with-bayou
 	@$(BIN)/bayou demo clinic --out demo
 	@$(BIN)/bayou demo tumor --out demo
 
+# Files side by side: a file's tests share what it has fitted.
+PARALLEL ?= --numprocesses=auto --maxprocesses=4 --dist=loadfile
+
 test: $(VENV)/.with-dev
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
 
 # A second environment with the oldest versions that pyproject.toml allows.
 oldest:
