@@ -70,6 +70,7 @@ class Adapted:
         able = [k for k, form in enumerate(forms) if form == CONDITIONAL]
         if P + sum(c for c, s in zip(counts, self.shapes, strict=True) if s.kind != GROUPS) <= LEADING:
             able = [k for k in able if self.shapes[k].kind == GROUPS]  # a root serves structures better
+        self.able = able
         self.last = max(able, key=lambda k: counts[k], default=-1)
         self.leaders: list[int] = []
         K = P
@@ -122,12 +123,19 @@ class Adapted:
             moved = (curvature @ mode[:, :, None])[:, :, 0] if curvature.ndim == 3 else curvature * mode
             curvatures.append(np.ascontiguousarray(curvature).ravel())
             rights.append(moved.ravel() + np.asarray(self._design(k).T @ self.peak.gradient))
-        cross = Sparse((0, 1))
-        if self.last >= 0:
-            cross, others = self._cross()
-            rights[self.last] = rights[self.last] + cross @ others
-        order = [k for k in range(len(self.parts)) if k != self.last] + ([self.last] if self.last >= 0 else [])
-        return Known(tuple(self.forms), tuple(order), tuple(curvatures), tuple(rights), self.last, cross)
+        C = len(self.parts)
+        following = [k for k in self.able if k not in self.leaders]
+        cross_at, crosses = [-1] * C, [Sparse((0, 1))]
+        if following:
+            columns, others = self._leading_columns()
+            crosses = [Sparse((0, columns.shape[1]))]
+            for k in following:
+                cross_at[k] = sum(c.shape[0] for c in crosses)
+                crosses.append(Sparse(self._design(k).T @ (scipy.sparse.diags_array(self.peak.weight) @ columns)))
+                rights[k] = rights[k] + crosses[-1] @ others
+        order = sorted(range(C), key=lambda k: cross_at[k] >= 0)
+        whole = Sparse(scipy.sparse.vstack(crosses, format="csr"))
+        return Known(tuple(self.forms), tuple(order), tuple(curvatures), tuple(rights), tuple(cross_at), whole)
 
     def _curvature(self, k: int) -> Array:
         """Return the curvature of the data: (levels, p, p) of a group, (copies, …) of a structure on a basis."""
@@ -143,8 +151,8 @@ class Adapted:
                 out[:, a, b] = np.bincount(g.codes, weights=w * g.Z[:, i] * g.Z[:, j], minlength=J)
         return out
 
-    def _cross(self) -> tuple[Sparse, Array]:
-        """Return how the data couple the last effect to fixed effects and leaders, and where these are at the mode."""
+    def _leading_columns(self) -> tuple[Sparse, Array]:
+        """Return what eta is of fixed effects and leaders, and where these are at the mode."""
         sizes = [s.size * p.effect.replicates for p, s in zip(self.parts, self.shapes, strict=True)]
         columns = [Sparse(self.model.working.X)]
         values = [self.peak.beta]
@@ -156,9 +164,7 @@ class Adapted:
             else:
                 columns.append(Sparse((self.model.design.n, size)))
                 values.append(np.zeros(size))
-        whole = scipy.sparse.hstack(columns, format="csr")
-        cross = Sparse(self._design(self.last).T @ (scipy.sparse.diags_array(self.peak.weight) @ whole))
-        return cross, np.concatenate(values)
+        return Sparse(scipy.sparse.hstack(columns, format="csr")), np.concatenate(values)
 
     # ---- the map ---------------------------------------------------------------------------
 

@@ -6,11 +6,11 @@ posterior mode. Given theta, u is then N(A⁻¹ L'r, A⁻¹) with A = I + L'WL =
     u = C'⁻¹ (z + C⁻¹ L'r),       log p(z) = constant − ½ u'u − log|C|,
 
 is standard normal given theta and the data as far as the parabola holds; the density is exact whatever W and r are.
-Where the data say nothing (W = 0) z is whitened, where they say all it is b in its own units. One block, the last to be
-built, lets r fall with fixed effects and other coefficients k by V k. A coordinate of a structure on a basis is a level
-with one coefficient. Sources: the idea is that of conditioning block by block, as in Betancourt & Girolami (2015),
-Hamiltonian Monte Carlo for hierarchical models, and Papaspiliopoulos, Roberts & Sköld (2007); the derivative of a
-factor is that of Murray (2016), Differentiation of the Cholesky decomposition.
+Where the data say nothing (W = 0) z is whitened, where they say all it is b in its own units. Large blocks, built
+after the others, let r fall with fixed effects and the coefficients k of small blocks by V k. A coordinate of a
+structure on a basis is a level with one coefficient. Sources: the idea is that of conditioning block by block, as
+in Betancourt & Girolami (2015), Hamiltonian Monte Carlo for hierarchical models, and Papaspiliopoulos, Roberts &
+Sköld (2007); the derivative of a factor is that of Murray (2016), Differentiation of the Cholesky decomposition.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ __all__ = [
 @kernel(inner=True)
 def fill_right(parts: Parts, work: Work, c: int, count: int) -> None:
     """Fill r of an effect's coefficients, for where fixed effects and other coefficients are."""
-    P = work.printed.shape[0]
+    P, first = work.printed.shape[0], parts.cross_at[c]
     right = window(work.right, parts.start[c] - P, count)
     for i in range(count):
         t = parts.right[parts.right_at[c] + i]
-        if c == parts.last:
-            for e in range(parts.cross_start[i], parts.cross_start[i + 1]):
+        if first >= 0:
+            for e in range(parts.cross_start[first + i], parts.cross_start[first + i + 1]):
                 k = parts.cross_column[e]
                 t -= parts.cross[e] * (work.beta[k] if k < P else work.u[k - P])
         right[i] = t
@@ -50,12 +50,12 @@ def fill_right(parts: Parts, work: Work, c: int, count: int) -> None:
 @kernel(inner=True)
 def give_back(parts: Parts, work: Work, c: int, count: int) -> None:
     """Add to the slopes of fixed effects and other coefficients what r, whose slope stands in its place, does."""
-    if c != parts.last:
+    P, first = work.printed.shape[0], parts.cross_at[c]
+    if first < 0:
         return
-    P = work.printed.shape[0]
     slope = window(work.right, parts.start[c] - P, count)
     for i in range(count):
-        for e in range(parts.cross_start[i], parts.cross_start[i + 1]):
+        for e in range(parts.cross_start[first + i], parts.cross_start[first + i + 1]):
             k = parts.cross_column[e]
             t = parts.cross[e] * slope[i]
             if k < P:

@@ -119,24 +119,24 @@ class Known:
         In which effects are built.
     curvature, right
         Of the data in the coefficients of each effect, empty where it is not conditional.
-    last
-        The effect that is conditional on fixed effects and others; −1 for none.
+    cross_at
+        First row of ``cross`` for each effect that follows fixed effects and others; −1 for those that do not.
     cross
-        (its coefficients, P + all coefficients): how its ``right`` falls.
+        (coefficients of all that follow, P + all coefficients): how their ``right`` falls.
     """
 
     forms: tuple[int, ...]
     order: tuple[int, ...]
     curvature: tuple[Array, ...]
     right: tuple[Array, ...]
-    last: int
+    cross_at: tuple[int, ...]
     cross: scipy.sparse.csr_array
 
 
 def unknown(forms: Sequence[int]) -> Known:
     """Return forms of which none is conditional."""
     none = tuple(np.zeros(0) for _ in forms)
-    return Known(tuple(forms), tuple(range(len(forms))), none, none, -1, scipy.sparse.csr_array((0, 1)))
+    return Known(tuple(forms), tuple(range(len(forms))), none, none, (-1,) * len(forms), scipy.sparse.csr_array((0, 1)))
 
 
 def bind_parts(
@@ -187,7 +187,7 @@ def bind_parts(
         curvature_at=_starts(len(v) for v in known.curvature),
         right=np.concatenate([np.zeros(0), *known.right]),
         right_at=_starts(len(v) for v in known.right),
-        last=known.last,
+        cross_at=_integers(known.cross_at),
         cross_start=known.cross.indptr.astype(np.int64),
         cross_column=known.cross.indices.astype(np.int64),
         cross=known.cross.data.astype(np.float64),

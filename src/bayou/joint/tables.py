@@ -74,8 +74,8 @@ class Parts(NamedTuple):
     curvature_at: Integers  # (C,)
     right: Array  # slope of the data in each coefficient at zero, for what the fixed effects and others were
     right_at: Integers  # (C,)
-    last: int  # the effect whose conditional follows fixed effects and other coefficients; −1 for none
-    cross_start: Integers  # its `right` falls by the sum of these: (coefficients of it + 1,)
+    cross_at: Integers  # (C,) first row, among `cross_start`, of one that follows fixed effects and others; −1 for none
+    cross_start: Integers  # its `right` falls by the sum of these: (coefficients of all that follow + 1,)
     cross_column: Integers  # fixed effect, or P + coefficient in u
     cross: Array
 
