@@ -257,7 +257,7 @@ def test_a_structure_too_large_for_a_root() -> None:
     t = np.arange(270)
     data = {"y": rng.poisson(np.exp(0.3 + np.sin(t / 30.0))).astype(float), "t": t, "x": rng.normal(size=270)}
     density = joint_density(Model("y ~ x + rw1(t)", data, "poisson"), "auto")
-    assert density.data.parts.last == 0 and len(density.data.map.lead) == 2
+    assert density.data.parts.cross_at[0] == 0 and len(density.data.map.lead) == 2
     q = density.start(np.random.default_rng(1))
     value, gradient = density.evaluate(q)
     some = np.array([0, 1, 2, 3, 50, 200, density.size - 1])
@@ -354,3 +354,39 @@ def test_a_family_of_ones_own() -> None:
         np.testing.assert_allclose(gradient, differences(other, p), rtol=1e-6, atol=1e-6 * np.abs(gradient).max())
     start = density.start(np.random.default_rng(1))
     assert np.isfinite(density.evaluate(start)[0])
+
+
+@pytest.mark.parametrize("leading", [250, 8, 0])
+@pytest.mark.parametrize("family", ["gaussian", "poisson"])
+def test_large_blocks_follow_small_ones(family, leading, monkeypatch):
+    """However many follow: the density is that of whitened coordinates times the volume of the map between them."""
+    from bayou.joint import adapted
+
+    monkeypatch.setattr(adapted, "LEADING", leading)
+    rng = np.random.default_rng(1)
+    a, b, c = (rng.integers(0, J, 60) for J in (5, 4, 3))
+    data = {"a": a, "b": b, "c": c, "x": rng.normal(size=60)}
+    level = 0.5 * rng.normal(size=5)[a] + 0.3 * rng.normal(size=4)[b]
+    data["y"] = level + rng.normal(size=60) if family == "gaussian" else rng.poisson(np.exp(level)).astype(float)
+    model = Model("y ~ x + (x | a) + (1 | b) + (1 | c)", data, family)
+    auto, plain = joint_density(model, "auto"), joint_density(model, "whitened")
+    assert (auto.data.parts.cross_at >= 0).sum() == {250: 1, 8: 2, 0: 3}[leading]
+
+    def there(q):
+        return plain.position(auto.natural(q))
+
+    def differences(function, q, h=1e-3):
+        steps = h * np.eye(len(q))
+        return [
+            (8 * (function(q + e) - function(q - e)) - (function(q + 2 * e) - function(q - 2 * e))) / (12 * h)
+            for e in steps
+        ]
+
+    for _ in range(2):
+        q = 0.5 * rng.normal(size=auto.size)
+        value, gradient = auto.evaluate(q)
+        volume = np.linalg.slogdet(np.array(differences(there, q)))[1]
+        np.testing.assert_allclose(value, plain.evaluate(there(q))[0] + volume, atol=1e-7)
+        slopes = np.array(differences(lambda at: auto.evaluate(at)[0], q))
+        np.testing.assert_allclose(gradient, slopes, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(auto.position(auto.natural(q)), q, atol=1e-8)
