@@ -241,7 +241,9 @@ POSTERIORS = {
 
 def measured(problem: Problem, seed: int = 1, **settings: Any) -> tuple[Fit, Mixing]:
     """Fit a posterior, with the default settings where none are given, and say how the chains mixed."""
-    fit = bayou.fit(**problem.arguments(), seed=seed, **settings)
+    arguments = problem.arguments()
+    sampler = "gibbs" if arguments.get("family", "gaussian") == "gaussian" else "metropolis"  # paths are of chains
+    fit = bayou.fit(**arguments, seed=seed, **({"engine": sampler} | settings))
     summary = fit.summary()
     verdict = "ok" if fit.verdict.ok else " ".join(fit.verdict.failures)
     draws = fit.result.chains * fit.result.size

@@ -181,6 +181,7 @@ def test_a_chain_that_mixes_and_is_too_short_is_run_longer(counts, monkeypatch):
     least = short.summary()[["ess_bulk", "ess_tail"]].min().min()
     bar = 2.0 * least
     monkeypatch.setattr(bayou.verdict.chains, "ESS_BAR", bar)
+    monkeypatch.setattr(bayou.engines.auto, "ESS_BAR", bar)
     monkeypatch.setattr(choice, "MOST_BY_INLA", -1)
     fit = counts.fit(seed=1)
     assert tried(fit) == [("Metropolis", False), ("Metropolis", True)] and fit.verdict.ok
