@@ -228,6 +228,23 @@ def test_weights_without_a_grid(monkeypatch):
     assert spread(mode, 50, np.random.default_rng(1)).shape == (50, 3)
 
 
+def test_an_sd_that_may_be_zero_has_a_tail_of_its_own(monkeypatch):
+    """log sd ~ e^u exp(−e^u) beside two normal hyperparameters: along one axis of three a t thins out too soon."""
+
+    def density(t):
+        return t[0] - np.exp(t[0]) - 0.5 * (t[1] ** 2 + t[2] ** 2)
+
+    _, mode, nodes = surveyed(density, 3, monkeypatch, "ccd")
+    largest = []
+    for sds in ({}, {0: [2]}):
+        z, logs = propose(mode, nodes, 4000, np.random.default_rng(5), sds)
+        weights = np.exp([density(t) for t in mode.at(z)] - logs)
+        error = weights.std() / np.sqrt(4000)
+        assert weights.mean() == pytest.approx(2 * np.pi, abs=4 * error)
+        largest.append(weights.max() / weights.mean())
+    assert largest[1] < 4.0 < largest[0]
+
+
 def test_no_hyperparameters():
     mode = explore(Known(lambda t: -1.5, np.zeros(0)))
     assert mode.height == -1.5

@@ -186,6 +186,16 @@ class Pulls:
         return np.asarray((weight / weight.sum(axis=1, keepdims=True)) @ self.pulls)
 
 
+def _sds(field: Field) -> dict[int, list[int]]:
+    """Return which hyperparameters are logarithms of sds, and which others mean nothing where that sd is zero."""
+    found: dict[int, list[int]] = {}
+    for part in field.parts:
+        roles = [h.role for h in part.effect.hyperparameters]
+        others = [part.first + k for k, role in enumerate(roles) if role != "sd"]
+        found |= {part.first + k: others for k, role in enumerate(roles) if role == "sd"}
+    return found
+
+
 def particles(
     field: Field,
     mode: Mode,
@@ -213,7 +223,7 @@ def particles(
         Of hyperparameters, and of pairs of coefficients for each.
     """
     M, pairs = count
-    z, log_proposal = propose(mode, nodes, M, rng)
+    z, log_proposal = propose(mode, nodes, M, rng, _sds(field))
     order: Integers = snake(relaxed(z), 0.5)
     z, log_proposal = z[order], log_proposal[order]
     thetas = mode.at(z)

@@ -2,15 +2,15 @@
 
 A multivariate t around the mode; where a grid was laid, most draws follow the grid's own density, flattened and
 smoothed, so that long tails (of an sd that may be zero) get their share, and the t covers what the grid has missed.
-Lower modes that count have a t of their own.
+Without a grid a part of the draws has such tails, one for each sd. Lower modes that count have a t of their own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from scipy.special import gammaincinv, gammaln, ndtri
+from scipy.special import gammaincinv, gammaln, log_ndtr, ndtri
 
 from bayou._types import Array
 from bayou.engines.nested.climb import Peak
@@ -25,10 +25,18 @@ AROUND = 0.2  # the share of the t where there is a grid
 SEEN, ELSEWHERE = 0.05, 0.5  # the share of a lower mode at least, of all of them at most
 GOLDEN = 0.5 * (np.sqrt(5.0) - 1.0)
 FLATTER = 0.8  # the power of the grid's density
+TAIL, TAILS = 0.15, 0.4  # the share of the tail of each sd, of all of them at most
+FREED = 0.82  # variance of atanh of a correlation that may be anything: π² / 12
 
 
-def propose(mode: Mode, nodes: Nodes, count: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Return coordinates z (count, d) around the mode, and the log density (count,) of their theta (Jacobian in)."""
+def propose(
+    mode: Mode, nodes: Nodes, count: int, rng: np.random.Generator, sds: Mapping[int, Sequence[int]] | None = None
+) -> tuple[Array, Array]:
+    """Return coordinates z (count, d) around the mode, and the log density (count,) of their theta (Jacobian in).
+
+    ``sds`` are the hyperparameters that are logarithms of sds, whose density falls as e^theta towards zero, each with
+    those of which the data say nothing there: its correlations, the share of its structure.
+    """
     d = len(mode.theta)
     if d == 0:
         return np.zeros((count, 0)), np.zeros(count)
@@ -39,6 +47,12 @@ def propose(mode: Mode, nodes: Nodes, count: int, rng: np.random.Generator) -> t
     left = count - int(counts.sum())
     parts: list[tuple[int, Callable[[Array], Array]]] = []
     drawn = []
+    tails = [_Tail(mode, k, free) for k, free in (sds or {}).items()] if nodes.kind != "grid" and d > 1 else []
+    for tail in tails:
+        few = int(min(TAIL, TAILS / len(tails)) * count)
+        drawn.append(tail.draw(few, rng))
+        parts.append((few, tail.log_density))
+        left -= few
     if nodes.kind == "grid":
         lattice = Lattice(mode, nodes)
         around = max(1, int(AROUND * left))
@@ -51,7 +65,7 @@ def propose(mode: Mode, nodes: Nodes, count: int, rng: np.random.Generator) -> t
         drawn.append(one.draw(int(few), rng))
         parts.append((int(few), one.log_density))
     z = np.concatenate(drawn)
-    logs = np.array([np.log(few / count) + density(z) for few, density in parts])
+    logs = np.array([np.log(few / count) + density(z) for few, density in parts if few])
     return z, np.logaddexp.reduce(logs, axis=0)
 
 
@@ -74,6 +88,41 @@ class _Other:
         """Return the log density (M,) of theta at coordinates z (M, d)."""
         n = np.linalg.solve(self.root, (self.mode.at(z) - self.peak.theta)[..., None])[..., 0]
         return np.asarray(_student(np.square(n / WIDER).sum(axis=1), z.shape[1]) - self.log_volume)
+
+
+class _Tail:
+    """An overdispersed normal around the mode from which the log of one sd is taken down by an exponential number.
+
+    Where nothing speaks against zero the density of an sd is flat there, that of its logarithm e^theta. Along one axis
+    among several a multivariate t thins out far sooner.
+    """
+
+    def __init__(self, mode: Mode, k: int, free: Sequence[int]) -> None:
+        self.mode, self.k = mode, k
+        covariance = WIDER**2 * mode.covariance
+        covariance[free, free] += FREED
+        self.root = np.linalg.cholesky(covariance)
+        self.log_volume = float(np.log(np.diag(self.root)).sum())
+        unit = np.zeros(len(self.root))
+        unit[k] = 1.0
+        axis = np.linalg.solve(self.root, unit)
+        self.length = float(np.linalg.norm(axis))
+        self.axis = axis / self.length
+
+    def draw(self, count: int, rng: np.random.Generator) -> Array:
+        """Return coordinates z (count, d)."""
+        u = np.clip(sequence(len(self.root) + 1, count, rng), 1e-9, 1.0 - 1e-9)
+        theta = self.mode.theta + ndtri(u[:, :-1]) @ self.root.T
+        theta[:, self.k] += np.log(u[:, -1])
+        return self.mode.coordinates(theta)
+
+    def log_density(self, z: Array) -> Array:
+        """Return the log density (M,) of theta at coordinates z (M, d): normal, along one axis less an exponential."""
+        y = np.linalg.solve(self.root, (self.mode.at(z) - self.mode.theta)[..., None])[..., 0]
+        along, rate = y @ self.axis, 1.0 / self.length
+        across = np.square(y).sum(axis=1) - along**2
+        tail = np.log(rate) + rate * along + 0.5 * rate**2 + log_ndtr(-along - rate)
+        return np.asarray(tail - 0.5 * across - 0.5 * (len(self.root) - 1) * np.log(2.0 * np.pi) - self.log_volume)
 
 
 def spread(mode: Mode, count: int, rng: np.random.Generator) -> Array:
