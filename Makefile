@@ -41,6 +41,7 @@ bench: $(VENV)/.with-dev
 	@$(BIN)/python -m benchmarks
 	@$(BIN)/python -m benchmarks.likelihood
 	@$(BIN)/python -m benchmarks.nested
+	@$(BIN)/python -m benchmarks.general
 
 rivals: $(VENV)/.with-dev
 	@$(BIN)/python -m benchmarks.environments

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
+from scipy.special import logsumexp
 
 from bayou._types import Array
 from bayou.conditional.field import Field
@@ -22,8 +25,10 @@ FAR = 0.65  # steps of the grid, for each root of a dimension, beyond which no n
 POWER = 5  # of the distance
 SMALL = 1e-7
 UNSETTLED = 0.04  # sds by which a marginal and the nodes may differ
+HOPELESS, SMOOTH = 0.1, 0.25  # beyond, the marginal is that of the nodes, smoothed over this share of its sd
 DEEP, FLAT = 3.0, (0.05, 0.6)  # how far down the shape is doubted, and if it falls by less in one sd, left and right
 BEYOND = 3  # sds that a tail is continued
+KNOWN = 8  # sds on either side of the mode where the prior is looked at
 
 
 def internal_rows(field: Field, theta: Array) -> Array:
@@ -43,20 +48,47 @@ def _directions(field: Field, theta: Array) -> Array:
     return out
 
 
+class Known:
+    """What the prior alone says of one hyperparameter, the others at the mode: linear between points, zero at the mode.
+
+    It need not be exact to be of use: what is left out of the interpolation is put back.
+    """
+
+    def __init__(self, field: Field, mode: Mode, j: int) -> None:
+        self.j = j
+        sd = float(np.sqrt(mode.covariance[j, j]))
+        self.points = mode.theta[j] + sd * np.linspace(-KNOWN, KNOWN, 16 * KNOWN + 1)
+        at = np.tile(mode.theta, (len(self.points), 1))
+        at[:, j] = self.points
+        values = np.array([field.log_prior(theta) for theta in at])
+        # the edge of a bounded prior is no function to interpolate
+        self.values = values - values[8 * KNOWN] if np.isfinite(values).all() else np.zeros(len(values))
+
+    def __call__(self, t: Array) -> Array:
+        """Return the function (K,) at values t (K,) of the hyperparameter."""
+        return np.asarray(np.interp(t, self.points, self.values))
+
+
 class Interpolant:
     """The log density of the hyperparameters between the nodes of a grid.
 
     A quintic radial function of each node plus a parabola: exact at the nodes and nearly so for normal densities
     (Duchon 1977; Wendland 2005, *Scattered data approximation*, chapter 8). The coordinates are those of the grid.
     Farther from all nodes than they are from each other it is minus infinity.
+
+    Known functions of single hyperparameters can be left out, one for each function that comes of it (column of
+    ``weights``): of a prior that falls faster and faster a parabola knows nothing.
     """
 
-    def __init__(self, mode: Mode, nodes: Nodes) -> None:
+    def __init__(self, mode: Mode, nodes: Nodes, known: Sequence[Known] = ()) -> None:
         self.mode = mode
         z, heights = nodes.refused
         kept = heights > mode.height - DEEPEST
-        self.centres = self._smooth(np.concatenate([nodes.thetas, mode.at(z[kept])]))
-        values = np.concatenate([nodes.stacked("height"), heights[kept]]) - mode.height
+        thetas = np.concatenate([nodes.thetas, mode.at(z[kept])])
+        self.centres = self._smooth(thetas)
+        heights = np.concatenate([nodes.stacked("height"), heights[kept]]) - mode.height
+        columns = [heights - one(thetas[:, one.j]) for one in known] or [heights]
+        values = np.stack(columns, axis=1)
         self.d = self.centres.shape[1]
         basis = self._parabola(self.centres)
         # beside few nodes a lower polynomial
@@ -66,7 +98,8 @@ class Interpolant:
         system[:K, :K] = self._radial(self.centres)
         system[:K, K:] = basis[:, :q]
         system[K:, :K] = basis[:, :q].T
-        self.weights = np.linalg.lstsq(system, np.concatenate([values, np.zeros(q)]), rcond=1e-12)[0]
+        right = np.concatenate([values, np.zeros((q, values.shape[1]))])
+        self.weights = np.linalg.lstsq(system, right, rcond=1e-12)[0]
 
     def _smooth(self, theta: Array) -> Array:
         return relaxed(self.mode.coordinates(theta))
@@ -84,12 +117,13 @@ class Interpolant:
     def _radial(self, u: Array) -> Array:
         return np.asarray(self._distances(u) ** POWER)
 
-    def __call__(self, theta: Array) -> Array:
-        """Return the log density (M,) at hyperparameters (M, d), zero at the mode."""
+    def __call__(self, theta: Array, column: int = 0) -> Array:
+        """Return the log density (M,) at hyperparameters (M, d), zero at the mode, less the known function left out."""
         u = self._smooth(theta)
         r = self._distances(u)
         K = len(self.centres)
-        out = r**POWER @ self.weights[:K] + self._parabola(u)[:, : self.terms] @ self.weights[K:]
+        weights = self.weights[:, column]
+        out = r**POWER @ weights[:K] + self._parabola(u)[:, : self.terms] @ weights[K:]
         return np.where(r.min(axis=1) > FAR * np.sqrt(self.d), -np.inf, np.minimum(out, 1.0))
 
 
@@ -108,9 +142,10 @@ def hyper_marginals(field: Field, mode: Mode, nodes: Nodes) -> list[Marginal]:
     if nodes.kind == "grid" and d <= 3 and None not in single:
         if d == 1:
             return [_from_nodes(mode, nodes, row.scale) for row in field.rows]
-        between = Interpolant(mode, nodes)
-        pairs = zip(single, field.rows, strict=True)
-        made = [_integrated(mode, nodes, between, j, row.scale) for j, row in pairs if j is not None]
+        known = [Known(field, mode, j) for j in single if j is not None]
+        between = Interpolant(mode, nodes, known)
+        triples = zip(range(len(known)), known, field.rows, strict=True)
+        made = [_integrated(mode, nodes, between, k, prior, row.scale) for k, prior, row in triples]
         if all(one is not None for one in made):
             return [_settled(nodes, j, one) for j, one in zip(single, made, strict=True) if one is not None]
     starts = internal_rows(field, mode.theta)
@@ -134,9 +169,11 @@ def _from_nodes(mode: Mode, nodes: Nodes, scale: str) -> Marginal:
     return Marginal(theta[order], values[order], scale)
 
 
-def _integrated(mode: Mode, nodes: Nodes, between: Interpolant, j: int, scale: str) -> Marginal | None:
-    """Return the marginal of internal coordinate j, None where the nodes do not carry it."""
-    d, C = len(mode.theta), mode.covariance
+def _integrated(
+    mode: Mode, nodes: Nodes, between: Interpolant, column: int, prior: Known, scale: str
+) -> Marginal | None:
+    """Return the marginal of the internal coordinate of a prior, None where the nodes do not carry it."""
+    j, d, C = prior.j, len(mode.theta), mode.covariance
     sd = float(np.sqrt(C[j, j]))
     reach = relaxed((nodes.thetas[:, j] - mode.theta[j]) / sd)
     t = stretched(np.linspace(float(reach.min()) - 0.4, float(reach.max()) + 0.4, POINTS)) * sd
@@ -149,10 +186,10 @@ def _integrated(mode: Mode, nodes: Nodes, between: Interpolant, j: int, scale: s
     theta = np.empty((len(t), len(v), d))
     theta[:, :, j] = mode.theta[j] + t[:, None]
     theta[:, :, others] = _ridge(mode, j, t, slope)[:, None] + (v @ root.T)[None]
-    heights = between(theta.reshape(-1, d)).reshape(len(t), -1) + log_weights
+    heights = between(theta.reshape(-1, d), column).reshape(len(t), -1) + log_weights
     with np.errstate(divide="ignore"):
         density = np.log(np.exp(heights).sum(axis=1))
-    points, density = falling(mode.theta[j] + t, density, sd)
+    points, density = falling(mode.theta[j] + t, density, sd, prior)
     return Marginal(points, density, scale) if len(points) >= 8 else None
 
 
@@ -161,8 +198,25 @@ def _settled(nodes: Nodes, j: int | None, one: Marginal) -> Marginal:
 
     Where the density has two arms the conditional means are not where it is.
     """
-    wanted = np.exp(nodes.log_shares) @ scores(one, SCALES[one.scale].value(nodes.thetas[:, j]))
-    return reshaped(one, wanted) if np.abs(wanted).max() > UNSETTLED else one
+    shares, values = np.exp(nodes.log_shares), SCALES[one.scale].value(nodes.thetas[:, j])
+    wanted = shares @ scores(one, values)
+    if np.abs(wanted).max() <= UNSETTLED:
+        return one
+    new = reshaped(one, wanted)
+    return new if np.abs(shares @ scores(new, values)).max() < HOPELESS else _smoothed(nodes, shares, j, one.scale)
+
+
+def _smoothed(nodes: Nodes, shares: Array, j: int | None, scale: str) -> Marginal:
+    """Return the nodes themselves, smoothed to the mean and variance of their sums.
+
+    Where the prior has a cusp at the mode (the correlation of a walk at zero) its curvature is no guide to the rest.
+    """
+    x = nodes.thetas[:, j]
+    mean = float(shares @ x)
+    sd = float(np.sqrt(shares @ np.square(x - mean)))
+    x = mean + np.sqrt(1.0 - SMOOTH**2) * (x - mean)
+    points = np.linspace(float(x.min()) - 3.0 * SMOOTH * sd, float(x.max()) + 3.0 * SMOOTH * sd, 3 * POINTS)
+    return Marginal(points, logsumexp(-0.5 * np.square((points[:, None] - x) / (SMOOTH * sd)), axis=1, b=shares), scale)
 
 
 def _ridge(mode: Mode, j: int, t: Array, slope: Array) -> Array:
@@ -176,14 +230,16 @@ def _ridge(mode: Mode, j: int, t: Array, slope: Array) -> Array:
     return np.stack([np.interp(straight[:, j], bent[:, j], bent[:, i]) for i in others], axis=1)
 
 
-def falling(t: Array, density: Array, sd: float) -> tuple[Array, Array]:
+def falling(t: Array, rest: Array, sd: float, prior: Callable[[Array], Array] = np.zeros_like) -> tuple[Array, Array]:
     """Return points and a log density (K,) without ends that rise or hardly fall, and with ends that fall ever faster.
 
     Far out the interpolation is an extrapolation; on the scale of an sd a tail that falls too slowly has no moments.
-    There it goes on from its slope as a normal density with this sd.
+    There the rest, what the prior of this hyperparameter leaves, goes on from its slope as a normal density with this
+    sd, and the prior is put back.
     """
-    known = np.isfinite(density)
-    t, density = t[known], density[known]
+    sound = np.isfinite(rest)
+    t, rest = t[sound], rest[sound]
+    density = rest + prior(t)
     if len(t) < 8:
         return t, density
     top = int(density.argmax())
@@ -193,12 +249,15 @@ def falling(t: Array, density: Array, sd: float) -> tuple[Array, Array]:
         first += 1
     while last > top + 2 and density[last] < density[top] - DEEP and slope[last - 1] * sd > -FLAT[1]:
         last -= 1
-    t, density, slope = t[first : last + 1], density[first : last + 1], slope[first:last]
+    t, density, rest = t[first : last + 1], density[first : last + 1], rest[first : last + 1]
     steps = sd * np.arange(1.0, BEYOND + 1.0)
     bend = 0.5 * np.square(steps / sd)
-    low, high = max(float(slope[0]), 0.0), min(float(slope[-1]), 0.0)
-    before, after = density[0] - low * steps - bend, density[-1] + high * steps - bend
-    return np.concatenate([t[0] - steps[::-1], t, t[-1] + steps]), np.concatenate([before[::-1], density, after])
+    ends = np.diff(rest)[[0, -1]] / np.diff(t)[[0, -1]]
+    low, high = max(float(ends[0]), 0.0), min(float(ends[1]), 0.0)
+    left, right = t[0] - steps[::-1], t[-1] + steps
+    before = (rest[0] - low * steps - bend)[::-1] + prior(left)
+    after = rest[-1] + high * steps - bend + prior(right)
+    return np.concatenate([left, t, right]), np.concatenate([before, density, after])
 
 
 def _along(mode: Mode, slope: Array, start: float, scale: str) -> Marginal:
