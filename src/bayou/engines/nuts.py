@@ -167,4 +167,4 @@ def verify_custom(model: Model, family: Custom) -> None:
 
 
 def _no_steps(rng: np.random.Generator) -> Chain:
-    raise NotImplementedError("nutpie runs whole chains")
+    raise Unsupported("NUTS has no single steps to take: its chains are run whole, by nutpie. Use bayou.fit(...).")
