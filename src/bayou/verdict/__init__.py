@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from bayou.verdict.chains import Diagnostics, _heavy_tails, judge_chains
+from bayou.verdict.chains import Diagnostics, heavy_tails, judge_chains
 from bayou.verdict.chains import examine as _examine
 from bayou.verdict.sentences import Verdict
 
@@ -45,5 +45,5 @@ def judge(posterior: Posterior, numbers: Diagnostics) -> Verdict:
 
 def of_the_engine(posterior: Posterior, verdict: Verdict, numbers: Diagnostics) -> tuple[str, ...]:
     """Return the failures of a verdict that another engine need not have: heavy tails are those of the posterior."""
-    own = _heavy_tails(posterior, numbers) if posterior.chained else []
+    own = heavy_tails(posterior, numbers) if posterior.chained else []
     return tuple(sentence for sentence in verdict.failures if sentence not in own)

@@ -61,7 +61,7 @@ def judge_chains(posterior: Posterior, numbers: Diagnostics) -> Verdict:
     failures = [
         *_not_finite(posterior),
         *_convergence(posterior, numbers),
-        *_heavy_tails(posterior, numbers),
+        *heavy_tails(posterior, numbers),
         *_stuck(posterior),
         *divergences(posterior),
         *low_energy(posterior),
@@ -129,7 +129,7 @@ def _convergence(posterior: Posterior, numbers: Diagnostics) -> list[str]:
     return sentences + (_effects_apart(posterior) if not sentences else [])
 
 
-def _heavy_tails(posterior: Posterior, numbers: Diagnostics) -> list[str]:
+def heavy_tails(posterior: Posterior, numbers: Diagnostics) -> list[str]:
     """Name the rows whose mean and sd are those of a few draws: ranks, and all made of them, do not see it."""
     if posterior.size < 4:
         return []
