@@ -17,6 +17,7 @@ from bayou.design.grouping import Grouping, learn_groupings
 from bayou.design.levels import Levels, learn_levels, unused_levels
 from bayou.design.missing import check_columns, check_finite, complete_rows
 from bayou.design.newrows import NewRows, Recipe, positive_weights, total_offset
+from bayou.design.reduced import Reduced, Remainder
 from bayou.design.response import read_outcome
 from bayou.design.structured import StructuredTerm, learn_structured
 from bayou.design.transforms import State
@@ -75,6 +76,8 @@ class Design:
     structured : tuple of StructuredTerm
     structures : dict of str to object
         What the structured effects name, as it was read: a `Graph`, or (names, matrix).
+    reduced : Reduced or None
+        How the rows came from more rows that were given; None where every row stands for itself.
     """
 
     formula: Formula
@@ -101,11 +104,22 @@ class Design:
     recipe: Recipe = field(repr=False)
     structured: tuple[StructuredTerm, ...] = ()
     structures: dict[str, object] = field(default_factory=dict, repr=False)
+    reduced: Reduced | None = field(default=None, repr=False)
 
     @property
     def n(self) -> int:
-        """The number of rows."""
+        """The number of rows that the arrays hold."""
         return len(self.y)
+
+    @property
+    def given(self) -> int:
+        """The number of rows that were given and used: `n`, unless rows were summed or merged."""
+        return self.n if self.reduced is None else self.reduced.given
+
+    @property
+    def remainder(self) -> Remainder:
+        """What the rows leave out of the log likelihood of the rows as given."""
+        return Remainder.nothing(len(self.sigma_levels)) if self.reduced is None else self.reduced.remainder
 
     def rebuild(self, new_data: Any, need_response: bool = False) -> NewRows:
         """Code new data as the first data were coded: same columns, centres, knots and levels.
