@@ -46,21 +46,28 @@ class Watched:
 
 
 def watch(
-    command: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None, minutes: float | None = None
+    command: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+    minutes: float | None = None,
+    every_core: bool = False,
 ) -> Watched:
     """Run a command in a folder; raise `Stopped` when it fails or passes a limit, by default `MINUTES`.
+
+    It has one core and one thread, unless it is given every core.
 
     The peak is the kernel's own high-water mark of the process, read while it runs: that of the resource
     usage would begin with what this process held when it forked.
     """
-    environment = {**(os.environ if environment is None else environment), **ONE_THREAD}
+    environment = {**(os.environ if environment is None else environment), **({} if every_core else ONE_THREAD)}
     minutes = MINUTES if minutes is None else minutes
     peak, started = 0.0, time.perf_counter()
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(
             command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
-        _pin(process.pid)
+        if not every_core:
+            _pin(process.pid)
         before = _children()
         try:
             while process.poll() is None:

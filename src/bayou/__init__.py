@@ -28,6 +28,7 @@ __all__ = [
     "fit",
     "links",
     "load",
+    "plan",
     "plot",
     "pooling",
     "priors",
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from .diagnose.calibration import calibrate
     from .fitting import Fit, fit, load, resume, salvage
     from .model import Model
+    from .planning import plan
     from .priors import Priors
 
 # Where each public name lives; an empty name means the module itself. Nothing here is imported
@@ -61,6 +63,7 @@ _HOMES = {
     "fit": ("fitting", "fit"),
     "links": ("links", ""),
     "load": ("fitting", "load"),
+    "plan": ("planning", "plan"),
     "plot": ("plot", ""),
     "pooling": ("comparison", "pooling"),
     "priors": ("priors", ""),

@@ -1,4 +1,4 @@
-"""The command line: bayou fit, resume, predict, compare, agree, demo, datasets, warmup."""
+"""The command line: bayou fit, resume, predict, compare, agree, plan, demo, datasets, warmup."""
 
 from __future__ import annotations
 
@@ -270,6 +270,33 @@ def agree(
         _note(f"\nWrote {', '.join(files)} to {folder}")
     if not found.ok:
         raise typer.Exit(1)
+
+
+@app.command()
+def plan(
+    formula: Formula,
+    data: Annotated[Path, typer.Argument(help="A table, or Parquet files: a file, a folder, a pattern in quotes.")],
+    family: Family = "gaussian",
+    rows: Annotated[float | None, typer.Option(min=1, help="Count with so many rows, such as 1e10.")] = None,
+    level: Annotated[
+        list[str] | None, typer.Option(metavar="GROUP=NUMBER", help="Count with so many levels of a group.")
+    ] = None,
+    memory: Annotated[float | None, typer.Option(min=0.1, help="GB of each machine; by default those of this.")] = None,
+    cores: Annotated[int | None, typer.Option(min=1, help="Cores of each machine; by default those of this.")] = None,
+    draws: Annotated[int, typer.Option(min=1, help="Draws of each chain.")] = 2000,
+    chains: Annotated[int, typer.Option(min=1, help="Independent chains.")] = 4,
+    weights: Weights = None,
+    sigma_by: SigmaBy = None,
+    structure: Structure = None,
+) -> None:
+    """Tell rows, groups, memory and seconds of a fit before anything runs, and the cheapest way to run it."""
+    from bayou.shell.files import counts
+
+    told = bayou.plan(
+        formula, data, family, weights=weights, sigma_by=sigma_by, rows=rows, levels=counts(level or []),
+        memory=memory, cores=cores, draws=draws, chains=chains, structures=read_given(formula, structure or []) or None,
+    )  # fmt: skip
+    typer.echo(str(told))
 
 
 @app.command()

@@ -11,7 +11,7 @@ from bayou.errors import DataError, FileError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["read_given", "write_csv"]
+__all__ = ["counts", "read_given", "write_csv"]
 
 
 def read_given(formula: str, given: list[str]) -> dict[str, Any]:
@@ -40,6 +40,26 @@ def read_given(formula: str, given: list[str]) -> dict[str, Any]:
         if name in found:
             raise DataError(f"--structure {name} is given twice.")
         found[name] = _matrix(name, Path(file)) if name in matrices else file
+    return found
+
+
+def counts(given: list[str]) -> dict[str, float]:
+    """Read numbers that are written as NAME=NUMBER.
+
+    Raises
+    ------
+    DataError
+        For text of another form, and numbers below 1.
+    """
+    found: dict[str, float] = {}
+    for text in given:
+        name, _, number = text.rpartition("=")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            found[name] = 0.0
+        if not name or not found[name] >= 1.0:
+            raise DataError(f"{text}: write it as NAME=NUMBER, such as clinic=1e6.")
     return found
 
 
