@@ -4,6 +4,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from bayou.design import Remainder
+from bayou.design.moments import Moments
+
 LINKS = {
     "identity": lambda mu: mu,
     "log": np.log,
@@ -17,6 +20,27 @@ FAMILIES = {
     "negative_binomial": ("log", "phi"),
     "gamma": ("log", "shape"),
 }
+
+
+class WholeRows(SimpleNamespace):
+    """What of a design is asked of rows that stand for themselves."""
+
+    reduced = None
+
+    @property
+    def given(self):
+        return len(self.y)
+
+    @property
+    def moments(self):
+        return Moments(self)
+
+    @property
+    def remainder(self):
+        return Remainder.nothing(len(self.sigma_levels))
+
+    def counted(self, rows):
+        return int(np.sum(rows))
 
 
 class Link:
@@ -62,4 +86,4 @@ def design(y, columns, groupings=(), family="gaussian", link=None, **extra):
         "sigma_codes": np.zeros(n, dtype=np.int64),
         "sigma_levels": np.array(["all"], dtype=object),
     }
-    return SimpleNamespace(**{**fields, **extra})
+    return WholeRows(**{**fields, **extra})

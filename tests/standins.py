@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bayou import families
+from bayou.design.moments import Moments
 from bayou.posterior import Posterior
 
 
@@ -46,10 +47,25 @@ class Design:
     recipe: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(weights=None))
     structured: tuple = ()
     structures: dict = field(default_factory=dict)
+    reduced: Any = None
 
     @property
     def n(self) -> int:
         return len(self.y)
+
+    @property
+    def given(self) -> int:
+        return len(self.y)
+
+    @property
+    def moments(self) -> Moments:
+        return Moments(self)
+
+    def require_rows(self, what: str) -> None:
+        """Every row is there."""
+
+    def require_data(self, what: str) -> None:
+        """Every column is there."""
 
     @property
     def index(self) -> np.ndarray:

@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayou._types import Array, Integers
 from bayou.errors import DataError, Unsupported
 from bayou.fitting import Fit, fit
 from bayou.fitting.structures import open_parts
+from bayou.inference.nested import same_data
 from bayou.model import Model
+from bayou.streaming.aligned import aligned
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from bayou.engines import Engine
+    from bayou.predict.elpd import Elpd
 
 __all__ = ["Pooling", "compare", "pooling"]
 
@@ -127,6 +131,11 @@ def pooling(model: Model, engine: str | Engine = "auto", *, seed: int | None = N
             f"pooling compares what groups share, and this model has structured effects too: {shown}. Fit the models "
             "that you want to compare one by one, and put them side by side with bayou.compare."
         )
+    if model.design.reduced is not None:
+        raise Unsupported(
+            f"pooling fits other formulas to the same data, of whose {model.design.given:,} rows this model keeps "
+            f"{model.design.n:,}. Build it in memory (stream=False), or fit the models one by one."
+        )
     bars = model.design.formula.bars
     factors = {bar.factors for bar in bars}
     if len(factors) != 1 or len(next(iter(factors))) != 1:
@@ -160,6 +169,7 @@ def _terms(text: str) -> list[str]:
 def _again(model: Model, text: str) -> Model:
     """Build the model of another formula on the same rows, with default priors."""
     design = model.design
+    design.require_data("Fitting the same rows again by another formula")
     return Model(
         text,
         design.data,
@@ -286,29 +296,27 @@ def _by_elpd(fits: Sequence[Fit], labels: Sequence[str], by: str) -> pd.DataFram
     first = fits[0].result.model.design
     for number, other in enumerate(fits[1:], start=2):
         design = other.result.model.design
-        if design.n != first.n or not np.array_equal(design.y, first.y):
+        if not same_data(first, design):
             raise DataError(
-                f"fit {number} is of another response than fit 1 ({design.n:,} rows of {design.response_name}, not "
-                f"{first.n:,} of {first.response_name}): leave-one-out densities compare only on the same rows."
+                f"fit {number} is of another response than fit 1 ({design.given:,} rows of {design.response_name}, not "
+                f"{first.given:,} of {first.response_name}): leave-one-out densities compare only on the same rows."
             )
     loos = [f.loo() for f in fits] if by == "row" else _by_groups(fits, by)
-    pointwise = [np.asarray(one.elpd_i).ravel() for one in loos]
-    order = np.argsort([-p.sum() for p in pointwise])
-    best = pointwise[order[0]]
-    n = len(best)
+    order = np.argsort([-one.elpd for one in loos])
+    gaps, apart = _differences(fits, loos, order, by)
     rows = [
         {
-            "elpd": pointwise[i].sum(),
-            "elpd_se": np.sqrt(n * pointwise[i].var()),
+            "elpd": loos[i].elpd,
+            "elpd_se": loos[i].se,
             "p": float(loos[i].p),
-            "difference": pointwise[i].sum() - best.sum(),
-            "difference_se": np.sqrt(n * (pointwise[i] - best).var()),
-            "k_bad": int((np.asarray(loos[i].pareto_k) > loos[i].good_k).sum()),
+            "difference": loos[i].elpd - loos[order[0]].elpd,
+            "difference_se": gap,
+            "k_bad": int(np.sum(loos[i].frequency[np.asarray(loos[i].pareto_k).ravel() > loos[i].good_k])),
         }
-        for i in order
+        for i, gap in zip(order, gaps, strict=True)
     ]
     table = pd.DataFrame(rows, index=[labels[i] for i in order])
-    notes = [f"{labels[i]}: {note}" for i in order for note in loos[i].notes]
+    notes = [f"{labels[i]}: {note}" for i in order for note in loos[i].notes] + apart
     evidence = [None if f.result.approximation is None else f.result.approximation.log_marginal for f in fits]
     if None not in evidence:
         table["log_marginal"] = [evidence[i] for i in order]
@@ -323,6 +331,41 @@ def _by_elpd(fits: Sequence[Fit], labels: Sequence[str], by: str) -> pd.DataFram
     if notes:
         table.attrs["notes"] = notes
     return table
+
+
+def _differences(
+    fits: Sequence[Fit], loos: Sequence[Elpd], order: Integers, by: str
+) -> tuple[list[float], list[str]]:
+    """Return the standard errors of the differences from the best, and what is to be said of those that have none."""
+    from bayou.predict.elpd import standard_error
+
+    best = int(order[0])
+    gaps, told = [], []
+    for i in map(int, order):
+        both = _side_by_side(fits, loos, i, best, by)
+        gaps.append(np.nan if both is None else standard_error(*both))
+        if both is None:
+            told.append(
+                "difference_se is left out where rows were merged by the columns of each model and those of none are "
+                "among those of the other: which row of one is which of the other is not known. Fit in memory "
+                "(stream=False) for it."
+            )
+    return gaps, list(dict.fromkeys(told))
+
+
+def _side_by_side(
+    fits: Sequence[Fit], loos: Sequence[Elpd], i: int, best: int, by: str
+) -> tuple[Array, Array] | None:
+    """Return the differences between two fits row by row, and how often each counts; None where that is not known."""
+    one, other = (np.asarray(loos[k].elpd_i).ravel() for k in (i, best))
+    a, b = fits[i].result.model.design, fits[best].result.model.design
+    if by != "row" or i == best or (a.reduced is None and b.reduced is None):
+        return one - other, np.asarray(loos[i].frequency)
+    at = aligned(a, b)
+    if at is not None:
+        return one - other[at], np.asarray(loos[i].frequency)
+    at = aligned(b, a)
+    return None if at is None else (one[at] - other, np.asarray(loos[best].frequency))
 
 
 def _by_groups(fits: Sequence[Fit], by: str) -> list[Any]:

@@ -26,8 +26,9 @@ from typing import Any, TypeVar, overload
 
 import numba
 import numpy as np
+from llvmlite import ir
 from numba import extending, types
-from numba.core import compiler, compiler_machinery, config, event, typed_passes
+from numba.core import cgutils, compiler, compiler_machinery, config, event, typed_passes
 from numba.core.registry import CPUDispatcher
 from numba.np import arrayobj
 
@@ -306,6 +307,29 @@ def _array_at(typing_context: Any, pointer: Any, size: Any) -> Any:
 
 
 array_at: Callable[[Any, int], Any] = _intrinsic(_array_at)
+
+
+def _prefetch(typing_context: Any, array: Any, row: Any, column: Any) -> Any:
+    """Ask for the memory of an element of a two-dimensional array ahead of its use; what follows does not wait."""
+    kinds: Any = types
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        view = context.make_array(signature.args[0])(context, builder, arguments[0])
+        integer, byte = ir.IntType(64), ir.IntType(8).as_pointer()
+        at = builder.ptrtoint(view.data, integer)
+        for k in range(2):
+            place = context.cast(builder, arguments[1 + k], signature.args[1 + k], kinds.int64)
+            at = builder.add(at, builder.mul(place, builder.extract_value(view.strides, k)))
+        number = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        builder.call(function, [builder.inttoptr(at, byte), number(1), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return kinds.none(array, row, column), generate
+
+
+prefetch: Callable[[Any, int, int], None] = _intrinsic(_prefetch)
 
 
 class _CompileListener(event.Listener):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayou import binding, design, families
+from bayou import binding, design, families, streaming
 from bayou._types import Array, Integers
 from bayou.binding import BoundPriors
 from bayou.design import Design
@@ -97,7 +98,8 @@ class Model:
     formula
         Text as in ``"y ~ x + (1 + x | g)"``, or a `Formula`.
     data
-        pandas, polars or pyarrow table, dict of columns, or a path to CSV or Parquet.
+        pandas, polars or pyarrow table, dict of columns, or a path to CSV or Parquet; a folder of Parquet files, a
+        polars LazyFrame, a DuckDB relation or a pyarrow Dataset.
     family
         A name ("gaussian", "bernoulli", "binomial", "poisson", "negative_binomial", "gamma") or a
         family from `bayou.families`.
@@ -112,6 +114,8 @@ class Model:
     structures
         The graphs and matrices that structured effects name: ``structures={"W": edges, "A": matrix}`` for
         ``bym2(area, graph=W)`` and ``(1 | animal, covariance=A)``; see `bayou.fit`.
+    stream
+        Whether rows are read in blocks and summed, merged or kept in files; see `bayou.fit`.
 
     Attributes
     ----------
@@ -145,6 +149,7 @@ class Model:
         missing: str = "error",
         functions: Mapping[str, Callable[..., Any]] | None = None,
         structures: Mapping[str, Any] | None = None,
+        stream: bool | str | os.PathLike[str] | None = None,
     ) -> None:
         if not isinstance(formula, (str, Formula)):
             raise FormulaError(
@@ -155,16 +160,35 @@ class Model:
             raise DataError(f"sigma_by is of type {type(sigma_by).__name__}: give the name of a column of the data.")
         parsed = parse(formula, functions or {}) if isinstance(formula, str) else formula
         chosen = families.get(family)
-        built = design.build(
+        built = streaming.build(
             parsed,
             data,
             chosen,
+            stream=stream,
             weights=weights,
             sigma_by=sigma_by,
             missing=missing,
             functions=functions,
             structures=structures,
         )
+        self._bind(built, priors)
+
+    @classmethod
+    def of(cls, built: Design, priors: Priors | Mapping[str, Any] | None = None) -> Model:
+        """Return the model of a design that is built already.
+
+        Parameters
+        ----------
+        built
+            The design, its family included.
+        priors
+            As in `Model`.
+        """
+        model = cls.__new__(cls)
+        model._bind(built, priors)
+        return model
+
+    def _bind(self, built: Design, priors: Priors | Mapping[str, Any] | None) -> None:
         design.check_sizes(built)
         self.priors_given = priors is not None and len(Priors.of(priors)) > 0
         effects = binding.build_effects(built)
@@ -203,7 +227,7 @@ class Model:
             one = None
         back = np.eye(P)
         if one is not None:
-            back[one] = -X.mean(axis=0)
+            back[one] = -self.design.moments.fixed.mean
             back[one, one] = 1.0
         order = np.argsort(awkward, kind="stable")
         back = back[:, order]
@@ -218,6 +242,16 @@ class Model:
             parameters=bound.beta_parameters[order][P - int(awkward.sum()) :],
             intercept=intercept,
         )
+
+    def sizes(self, X: Array) -> Array:
+        """Return the root mean squares (P,) of the working columns, over the rows as given; X holds those kept."""
+        if self.design.reduced is None or not X.shape[1]:
+            return np.sqrt(np.mean(np.square(X), axis=0)) if X.shape[1] else np.ones(0)
+        fixed, back, at = self.design.moments.fixed, self.working.to_printed, self.working.intercept
+        out = np.array([(fixed.rms if at is None else fixed.sd)[np.flatnonzero(column)[-1]] for column in back.T])
+        if at is not None:
+            out[at] = 1.0
+        return out
 
     @cached_property
     def structure(self) -> Structure:

@@ -8,6 +8,7 @@ intercept, to its mean, so that sums of squares do not cancel.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,6 +22,9 @@ from bayou.linalg.small import fill
 
 if TYPE_CHECKING:
     from bayou.model import Model
+
+
+LOG_2PI = math.log(2.0 * math.pi)
 
 
 class Cells(NamedTuple):
@@ -54,7 +58,7 @@ class Sufficient:
     shift
         What was taken off the response besides its offset.
     log_weights
-        ½ Σ log of the prior weights: a constant of the log likelihood.
+        ½ Σ log of the prior weights of the rows as given: a constant of the log likelihood.
     """
 
     order: tuple[int, ...]
@@ -285,7 +289,9 @@ def sufficient(model: Model) -> Sufficient:
     design, working = model.design, model.working
     plan = layout(model)
     y = design.y - design.offset
-    shift = float(y.mean()) if working.intercept is not None else 0.0
+    shift = 0.0
+    if working.intercept is not None:
+        shift = float(y.mean()) if design.reduced is None else design.moments.level
     y = y - shift
     weights = design.weights if design.standard_errors is None else design.weights / design.standard_errors**2
     sigma = design.sigma_codes
@@ -315,6 +321,9 @@ def sufficient(model: Model) -> Sufficient:
         rows=np.zeros(S),
     )
     _accumulate(cell, sigma, Z, plan.others, plan.column, plan.slot, y, weights, cells, width)
+    left = design.remainder
+    np.add(cells.squares, left.squares, out=cells.squares)
+    np.add(cells.rows, left.count, out=cells.rows)
     if S == 1:
         pattern = Arrow(cells.A, cells.a, start, plan.touch, cells.C, cells.D[0], cells.d[0])
     else:
@@ -324,4 +333,5 @@ def sufficient(model: Model) -> Sufficient:
         )
     linear = plan.border.linear - shift * working.precision @ working.shift_direction
     border = plan.border._replace(linear=linear)
-    return Sufficient(plan.order, cells, pattern, border, shift, 0.5 * float(np.log(weights).sum()))
+    log_weights = 0.5 * float(np.log(weights).sum()) + left.constant + 0.5 * LOG_2PI * float(left.count.sum())
+    return Sufficient(plan.order, cells, pattern, border, shift, log_weights)

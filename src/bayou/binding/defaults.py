@@ -40,19 +40,6 @@ class CoefficientDefaults:
         return Normal(float(self.mean[k]), float(self.sd[k]), at=at)
 
 
-def spread(column: Array) -> float:
-    """Return the standard deviation (divisor n − 1); 0 when the column is constant up to rounding."""
-    if len(column) < 2:
-        return 0.0
-    sd = float(np.std(column, ddof=1))
-    return sd if sd > 1e-12 * float(np.abs(column).max()) else 0.0
-
-
-def column_scale(column: Array) -> float:
-    """Return sd(x); the root mean square of a constant column; 1 for a column of zeros."""
-    return spread(column) or float(np.sqrt(np.mean(column**2))) or 1.0
-
-
 def has_intercept(design: Design) -> bool:
     """Return whether the first fixed effect is an intercept."""
     named = len(design.coefficients) > 0 and design.coefficients[0] == "Intercept"
@@ -65,8 +52,7 @@ def outcome_scale(design: Design) -> float:
 
 
 def _gaussian_scale(design: Design) -> float:
-    y = design.y - design.offset if design.family.link.name == "identity" else design.y
-    return column_scale(np.asarray(y))
+    return design.moments.scale
 
 
 def outcome_level(design: Design) -> float:
@@ -78,7 +64,7 @@ def outcome_level(design: Design) -> float:
     link, y = design.family.link, design.y
     weights = design.weights if float(np.sum(design.weights)) > 0.0 else np.ones_like(y)
     if link.name == "identity":
-        return float(np.average(y - design.offset, weights=weights))
+        return design.moments.level
     if design.family.name in ("bernoulli", "binomial"):
         trials = weights * design.trials
         total = float(np.sum(trials))
@@ -107,27 +93,24 @@ def coefficient_defaults(design: Design) -> CoefficientDefaults:
     are taken around zero: Normal(0, 2.5 rms(y) / rms(x)), rms(y) replaced by 1 unless the link is
     the identity.
     """
-    X = design.X
-    count = X.shape[1]
-    mean = np.zeros(count)
+    mean = np.zeros(design.X.shape[1])
     s = outcome_scale(design)
     if has_intercept(design):
-        scales = np.array([column_scale(X[:, k]) for k in range(count)])
+        scales = design.moments.fixed.scale.copy()
         scales[0] = 1.0
         mean[0] = outcome_level(design)
-        at = X.mean(axis=0)
-        return CoefficientDefaults(mean, WIDTH * s / scales, at)
+        return CoefficientDefaults(mean, WIDTH * s / scales, design.moments.fixed.mean)
     if design.family.link.name == "identity":
-        s = float(np.sqrt(np.mean((design.y - design.offset) ** 2))) or 1.0
-    scales = np.sqrt(np.mean(X**2, axis=0)) if len(X) else np.ones(count)
+        s = design.moments.rms or 1.0
+    scales = design.moments.fixed.rms.copy()
     scales[scales == 0.0] = 1.0
     return CoefficientDefaults(mean, WIDTH * s / scales, None)
 
 
 def group_scales(design: Design, grouping: Grouping) -> Array:
     """Return A (p,): 2.5 s for an intercept, 2.5 s / sd(z) for a slope."""
-    scales = [column_scale(grouping.Z[:, k]) for k in range(grouping.Z.shape[1])]
-    return WIDTH * outcome_scale(design) / np.array(scales)
+    at = next(k for k, other in enumerate(design.groupings) if other is grouping)
+    return WIDTH * outcome_scale(design) / design.moments.groups[at].scale
 
 
 def dispersion_default(design: Design) -> Prior:

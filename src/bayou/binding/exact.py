@@ -56,6 +56,9 @@ def check_exact_fit(design: Design, bound: BoundPriors) -> list[str]:
 def _found(design: Design) -> str | None:
     """Say what reproduces the response, or None: what does so in all rows does so in those of some levels."""
     n = len(design.y)
+    left = float(design.remainder.squares.sum())  # of rows that were summed
+    if left > design.given * (ROUNDING * float(np.abs(design.y).max(initial=0.0))) ** 2:
+        return None
     if n > MANY:
         some = np.zeros(n, dtype=bool)
         some[:FEW_ROWS] = True
@@ -74,13 +77,14 @@ def _search(design: Design, among: Mask) -> str | None:
     used, name = used_rows(design) & among, design.response_name
     y, offset = design.y[used], design.offset[used]
     target = (y if design.family.link.name == "identity" else np.log(np.where(y > 0.0, y, np.nan))) - offset
-    if len(y) < 2 or not np.all(np.isfinite(target)):
+    rows = design.counted(used)
+    if rows < 2 or not np.all(np.isfinite(target)):
         return None
     largest = float(np.abs(target).max())
     X = centred(design.X[used])
-    if _fits(target, X, largest) and rank(X) < len(y):
+    if _fits(target, X, largest) and rank(X) < rows:
         if np.ptp(y) == 0.0:
-            return f"The response {name} is constant ({y[0]:.6g} in {len(y):,} rows)"
+            return f"The response {name} is constant ({y[0]:.6g} in {rows:,} rows)"
         return f"The fixed effects reproduce the response {name} without a residual"
     for grouping in design.groupings:
         if not np.any(np.all(grouping.Z == 1.0, axis=0)):
@@ -89,12 +93,12 @@ def _search(design: Design, among: Mask) -> str | None:
         inner = _within(grouping, groups, target[:, None])[:, 0]
         if _vanishes(inner, largest):
             levels = len(np.unique(groups))
-            if levels < len(y):
+            if levels < rows:
                 return f"The response {name} is constant within every level of {grouping.name!r}"
             continue
         columns = _within(grouping, groups, design.X[used])
         columns[:, np.abs(columns).max(axis=0, initial=0.0) <= 1e-12 * np.abs(design.X[used]).max(axis=0)] = 0.0
-        if _fits(inner, columns, largest) and len(np.unique(groups)) + rank(columns) < len(y):
+        if _fits(inner, columns, largest) and len(np.unique(groups)) + rank(columns) < rows:
             return f"The fixed effects and {grouping.name!r} reproduce the response {name} without a residual"
     return None
 

@@ -57,13 +57,13 @@ def check_fixed_effects(design: Design, bound: BoundPriors) -> list[str]:
                 "the numbers of trials, or give proper priors such as Normal(0, 2.5)."
             )
         return ["No row has a trial: the posterior is the prior."]
-    notes = _aliases(design, bound, X)
+    notes = _aliases(design, bound, X, design.counted(used))
     if not is_gaussian(design) and X.shape[1]:
         notes += _separation(design, bound, X, used)
     return notes
 
 
-def _aliases(design: Design, bound: BoundPriors, X: Array) -> list[str]:
+def _aliases(design: Design, bound: BoundPriors, X: Array, rows: int) -> list[str]:
     names, flat = list(design.coefficients), bound.beta_flat
     inner = centred(X)
     aliased = aliased_columns(inner)
@@ -72,7 +72,7 @@ def _aliases(design: Design, bound: BoundPriors, X: Array) -> list[str]:
     which = listed([names[k] for k in aliased])
     still = [names[k] for k in aliased if np.ptp(X[:, k]) == 0.0]
     why = f" ({listed(still)} does not vary)" if still else ""
-    few = f" There are {len(X)} usable rows for {len(names)} coefficients." if len(X) < len(names) else ""
+    few = f" There are {rows} usable rows for {len(names)} coefficients." if rows < len(names) else ""
     if flat.shape[1] > 0 and rank(X @ flat) < flat.shape[1]:
         raise ImproperPosterior(
             f"Rank-deficient fixed effects under flat priors: {which} "

@@ -36,9 +36,9 @@ def group_notes(design: Design, bound: BoundPriors, grouping: Grouping, flat: bo
     if levels > 1 and intercept and design.X.shape[1] >= levels:
         if flat_rank(design, np.eye(design.X.shape[1]), grouping, intercept[0]) >= levels:
             notes.append(f"{name!r} is a fixed effect and a grouping factor too: only the sum of both is learnt.")
-    if is_gaussian(design) and levels * grouping.Z.shape[1] > len(design.y):
+    if is_gaussian(design) and levels * grouping.Z.shape[1] > design.given:
         notes.append(
-            f"{name!r} has {levels * grouping.Z.shape[1]} group coefficients for {len(design.y)} rows: "
+            f"{name!r} has {levels * grouping.Z.shape[1]} group coefficients for {design.given} rows: "
             "their variances lean on the priors."
         )
     return notes
@@ -48,7 +48,9 @@ def residual_notes(design: Design) -> list[str]:
     """Count the levels of `sigma_by` whose own residual sd one row cannot tell."""
     if design.sigma_by is None:
         return []
-    single = int(np.sum(np.bincount(design.sigma_codes, minlength=len(design.sigma_levels)) == 1))
+    frequency = None if design.reduced is None else design.reduced.frequency
+    counts = np.rint(np.bincount(design.sigma_codes, frequency, len(design.sigma_levels)))
+    single = int(np.sum(counts == 1))
     if not single:
         return []
     return [
@@ -59,6 +61,8 @@ def residual_notes(design: Design) -> list[str]:
 
 def one_row_each(design: Design, grouping: Grouping) -> bool:
     """Return whether no level has more than one row, all of the same weight."""
+    if design.reduced is not None and design.given > len(grouping.levels):
+        return False
     groups = grouping.codes[used_rows(design)]
     single = len(groups) > 0 and int(np.bincount(groups).max()) == 1
     return single and bool(np.ptp(design.weights) == 0.0)

@@ -109,7 +109,7 @@ def _dispersion(design: Design, bound: BoundPriors, free: int = 0) -> None:
     if code not in (*POWERS, codes.LOG_FLAT):
         return
     used = used_rows(design)
-    n, lost = int(used.sum()), bound.beta_flat.shape[1] + free
+    n, lost = design.counted(used), bound.beta_flat.shape[1] + free
     if name == "phi":
         if code == codes.LOG_FLAT:
             raise ImproperPosterior(
@@ -124,9 +124,9 @@ def _dispersion(design: Design, bound: BoundPriors, free: int = 0) -> None:
         count = n
         taken = lost
         if code == codes.LOG_FLAT:
-            count, taken = int(rows.sum()), _rank_of_both(design, rows)
+            count, taken = design.counted(rows), _rank_of_both(design, rows)
         elif design.sigma_by is not None:
-            count = int(rows.sum())
+            count = design.counted(rows)
             rest = used & ~rows
             known = rank(design.X[rest] @ bound.beta_flat) if bound.beta_flat.shape[1] and rest.any() else 0
             taken = lost - known
@@ -141,7 +141,7 @@ def _dispersion(design: Design, bound: BoundPriors, free: int = 0) -> None:
 def _rank_of_both(design: Design, rows: Array) -> int:
     """Return rank[X Z] of these rows: exact while a dense matrix is affordable, else an upper bound."""
     X = design.X[rows]
-    count = len(X)
+    count, given = len(X), design.counted(rows)
     parts = [X]
     bound = rank(X)
     width = X.shape[1]
@@ -154,9 +154,9 @@ def _rank_of_both(design: Design, rows: Array) -> int:
         from bayou.binding import intrinsic
 
         # each place that the rows reach may take one of them
-        return min(bound + intrinsic.places_used(design, rows), count)
-    if bound < count or count * width > DENSE:
-        return min(bound, count)
+        return min(bound + intrinsic.places_used(design, rows), given)
+    if bound < given or count * width > DENSE:
+        return min(bound, given)
     for grouping in design.groupings:
         _, groups = np.unique(grouping.codes[rows], return_inverse=True)
         parts.append(indicator(groups, grouping.Z[rows]))
@@ -198,7 +198,7 @@ def _together(design: Design, bound: BoundPriors, improper: list[tuple[int, int,
     if bound.dispersion_name == "sigma" and bound.dispersion_code in POWERS and improper:
         volume = sum(POWERS[code] + 1 for _, _, code in improper)
         volume += len(design.sigma_levels) * (POWERS[bound.dispersion_code] + 1)
-        free = len(XF) - XF.shape[1]
+        free = design.counted(used) - XF.shape[1]
         if free <= volume:
             raise ImproperPosterior(
                 f"sigma and {len(improper)} group sds have flat priors together, which needs more than {volume} rows "

@@ -111,5 +111,7 @@ class AdaptiveQuadrature(Laplace):
         numbers = self.numbers
         parts = [(self.X.T @ self.in_eta) * self.beta_unit, self.in_T[numbers.row, numbers.column] * numbers.unit]
         if self.levels:
-            parts.append(np.asarray(np.bincount(self.data.sigma, self.in_dispersion, self.levels), dtype=np.float64))
+            by_level = np.asarray(np.bincount(self.data.sigma, self.in_dispersion, self.levels), dtype=np.float64)
+            left = self.model.design.remainder.slopes(self.dispersion) if self.gaussian else 0.0
+            parts.append(by_level + left)
         return np.concatenate(parts)

@@ -20,7 +20,7 @@ from bayou.conditional.joint import Conditional
 from bayou.conditional.mode import FOUND, SETTLED, System, equations, find_mode, new_point
 from bayou.conditional.parameters import Parameters, parameters
 from bayou.conditional.prior import log_prior
-from bayou.conditional.rows import Sorted, copied, predictor, project, sorted_rows, whiten
+from bayou.conditional.rows import Sorted, copied, deviation, predictor, project, sorted_rows, whiten
 from bayou.errors import DataError
 from bayou.families.codes import GAUSSIAN_IDENTITY, GAUSSIAN_LOG
 from bayou.families.rows import row_dispersion
@@ -65,12 +65,12 @@ class Laplace:
         self.data: Sorted = self._sorted() if data is None else replace(data, arrow=copied(data.arrow))
         self.family, self.code = model.family, model.family.code
         self.gaussian = self.code in (GAUSSIAN_IDENTITY, GAUSSIAN_LOG)
-        scale = float(np.std(self.data.y - self.data.offset)) if model.family.link.name == "identity" else 1.0
+        scale = deviation(model, self.data) if model.family.link.name == "identity" else 1.0
         self.scale = scale if scale > 0.0 else 1.0
         self.numbers: Parameters = parameters(model, self.data.order, self.scale)
         self.X = np.ascontiguousarray(model.working.X[self.data.place])
         P = self.X.shape[1]
-        sizes = np.sqrt(np.mean(np.square(self.X), axis=0)) if P else np.ones(0)
+        sizes = model.sizes(self.X)
         self.beta_unit = self.scale / np.where(sizes > 0.0, sizes, 1.0)
         self.levels = 0 if model.family.dispersion is None or model.dispersion_known else len(model.design.sigma_levels)
         self.explicit = 0 if integrated else P
@@ -203,11 +203,11 @@ class Laplace:
 
     def _dispersion_terms(self) -> float:
         """Return what of the rows' log density depends on the dispersion alone, at the present eta."""
-        if not self.levels:
-            return 0.0
         if self.gaussian:
             counted = np.bincount(self.data.sigma, weights=self.data.weights > 0.0, minlength=self.levels)
-            return -float(counted @ np.log(self.dispersion))
+            return self.model.design.remainder.log_density(self.dispersion) - float(counted @ np.log(self.dispersion))
+        if not self.levels:
+            return 0.0
         data, eta = self.data, self.point.eta
         whole = row_dispersion(self.code, data.y, data.trials, data.weights, eta, self.row_dispersion)
         return float(whole - self.point.facts[0])
@@ -225,7 +225,8 @@ class Laplace:
                 eta = np.log(np.maximum(data.y, 0.5))
             whole = self.family.log_density(data.y, eta, 1.0, data.trials, data.weights)
             part = row_dispersion(self.code, data.y, data.trials, data.weights, eta, 1.0)
-            self._constant = float(np.sum(whole) - part)
+            # and what merged rows leave out of those as given
+            self._constant = float(np.sum(whole) - part) + self.model.design.remainder.constant
         return self._constant
 
     def slopes(self) -> Array:
@@ -246,7 +247,7 @@ class Laplace:
             dispersion_gradient(system, point, work, self.row_dispersion)
             if self.gaussian:
                 by_level: Array = np.bincount(self.data.sigma, self.work.by_level, self.levels).astype(np.float64)
-                parts.append(by_level)
+                parts.append(by_level + self.model.design.remainder.slopes(self.dispersion))
             else:
                 parts.append(np.array([self.work.by_level.sum()]))
         return np.concatenate(parts)

@@ -85,9 +85,8 @@ def parameters(model: Model, order: tuple[int, ...], scale: float = 1.0) -> Para
     position = {g: k for k, g in enumerate(order)}
     factor, row, column, unit, block = [], [], [], [], []
     for r, bound in enumerate(model.bound.blocks):
-        Z = groupings[bound.grouping].Z
         for i, at in enumerate(bound.columns):
-            size = float(np.sqrt(np.mean(np.square(Z[:, at])))) or 1.0
+            size = model.design.moments.size(bound.grouping, at) or 1.0
             for c in range(i + 1):
                 factor.append(position[bound.grouping])
                 row.append(at)

@@ -94,6 +94,11 @@ def sorted_rows(model: Model, sums: bool = True) -> Sorted:
     )
 
 
+def deviation(model: Model, data: Sorted) -> float:
+    """Return the standard deviation of the response less its offset, over the rows as given."""
+    return float(np.std(data.y - data.offset)) if model.design.reduced is None else model.design.moments.sd
+
+
 def copied(arrow: Arrow) -> Arrow:
     """Return the same system with sums of its own; the layout is shared."""
     sums = {name: getattr(arrow, name).copy() for name in ("A", "a", "C", "D", "d")}

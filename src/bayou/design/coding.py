@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,11 @@ import pandas as pd
 from formulaic import Formula, ModelSpec
 from formulaic.materializers.types import FactorValues
 
-from bayou._types import Array, Labels
+from bayou._types import Array, Integers, Labels
 from bayou.design.columns import Factor, from_series
 from bayou.design.evaluate import Evaluator, constant
 from bayou.design.levels import match_levels, unused_levels
+from bayou.design.products import Product, multiplied, products
 from bayou.errors import DataError, FormulaError
 from bayou.formula.terms import Term
 from bayou.formula.tree import Call, Constant, Name, Node, unparse
@@ -75,8 +77,23 @@ class Coding:
         DataError
             For a level that the first data did not have.
         """
-        columns = [_values(factor, rows) for factor in self.factors]
-        return _materialise(self.specification, columns, rows.frame.n)[0]
+        if self._products is None:
+            columns = [_values(factor, rows) for factor in self.factors]
+            return _materialise(self.specification, columns, rows.frame.n)[0]
+        codes = {k: _codes(factor, rows) for k, factor in enumerate(self.factors) if factor.levels is not None}
+        return multiplied(
+            self._products, rows.frame.n, lambda k: rows.numbers(self.factors[k].text), lambda k: codes[k]
+        )
+
+    @property
+    def written(self) -> tuple[object, ...]:
+        """What the columns are made of: codings of the same rows with the same answer have the same columns."""
+        return tuple((f.text, f.contrast) for f in self.factors), tuple(self.specification.column_names)
+
+    @cached_property
+    def _products(self) -> tuple[Product, ...] | None:
+        widths = [0 if factor.levels is not None else factor.width for factor in self.factors]
+        return products(list(self.specification.column_names), widths)
 
 
 def learn_coding(terms: Sequence[Term], rows: Evaluator) -> tuple[Coding, Array]:
@@ -228,21 +245,33 @@ def _values(factor: CodedFactor, rows: Evaluator) -> Any:
             return values
         columns = {str(k + 1): values[:, k] for k in range(values.shape[1])}
         return FactorValues(columns, kind="numerical", spans_intercept=False)
+    tokens = pd.Index([f"L{k}" for k in range(len(factor.levels))])
+    return pd.Categorical.from_codes(_codes(factor, rows), categories=tokens)
+
+
+def _codes(factor: CodedFactor, rows: Evaluator) -> Integers:
+    """Return the level of each row, (n,).
+
+    Raises
+    ------
+    DataError
+        For a level that the first data did not have.
+    """
     node = rows.tree(factor.text)
     inner = node.arguments[0] if isinstance(node, Call) else node
     found = _raw_factor(inner, rows)
-    places = match_levels(factor.levels, found.levels)
+    if found.levels is factor.levels:
+        return found.codes
+    places = match_levels(_levels(factor), found.levels)
     if (places < 0).any():
         strangers = [label_text(level) for level in found.levels[places < 0]]
-        known = [label_text(level) for level in factor.levels]
+        known = [label_text(level) for level in _levels(factor)]
         where = rows.rows(np.append(places, 0)[found.codes] < 0)
         raise DataError(
             f"`{factor.label}` has levels that the model has not seen: {listing(strangers)}, in {where}. "
             f"Known: {listing(known)}."
         )
-    codes = np.append(places, -1)[found.codes]
-    tokens = pd.Index([f"L{k}" for k in range(len(factor.levels))])
-    return pd.Categorical.from_codes(codes.astype(np.int64), categories=tokens)
+    return np.append(places, -1)[found.codes].astype(np.int64)
 
 
 def _levels(factor: CodedFactor) -> Labels:

@@ -10,6 +10,7 @@ import numpy as np
 
 from bayou._types import Integers
 from bayou.formula.words import label_text, listing
+from bayou.jit import kernel
 
 if TYPE_CHECKING:
     from bayou.design.grouping import Grouping
@@ -17,55 +18,90 @@ if TYPE_CHECKING:
 __all__ = ["crossing_notes"]
 
 
-def crossing_notes(groupings: Sequence[Grouping]) -> list[str]:
-    """Return sentences about pairs of factors that may not be what was meant."""
-    notes = _implicit_nesting(groupings)
+@kernel
+def _joined(
+    one: Integers, other: Integers, partner: Integers, counterpart: Integers, parent: Integers
+) -> tuple[bool, bool]:
+    """Join levels that share a row; return whether each level of one, and of the other, meets one level only.
+
+    `partner` (J,) and `counterpart` (K,) begin with -1, `parent` (J + K,) with 0, 1, …: a forest whose trees are the
+    parts, each with its least level as the root.
+    """
+    J = len(partner)
+    alone, lonely = True, True
+    for i in range(len(one)):
+        a, b = one[i], other[i]
+        if partner[a] == b:
+            continue
+        if partner[a] < 0:
+            partner[a] = b
+        else:
+            alone = False
+        if counterpart[b] < 0:
+            counterpart[b] = a
+        elif counterpart[b] != a:
+            lonely = False
+        r, s = a, b + J
+        while parent[r] != r:
+            parent[r] = parent[parent[r]]
+            r = parent[r]
+        while parent[s] != s:
+            parent[s] = parent[parent[s]]
+            s = parent[s]
+        if r < s:
+            parent[s] = r
+        else:
+            parent[r] = s
+    for k in range(len(parent)):
+        while parent[parent[k]] != parent[k]:
+            parent[k] = parent[parent[k]]
+    return alone, lonely
+
+
+def crossing_notes(groupings: Sequence[Grouping], rows: int | None = None) -> list[str]:
+    """Return sentences about pairs of factors that may not be what was meant.
+
+    Parameters
+    ----------
+    groupings : sequence of Grouping
+    rows : int, optional
+        How many rows there are, where several of them became one.
+    """
+    notes = _implicit_nesting(groupings, rows)
     for one, other in combinations(groupings, 2):
-        cells = _distinct(one, other)
-        if len(cells[0]) in (len(one.levels), len(other.levels)):
-            if len(one.levels) == len(other.levels) > 1:
+        J, K = len(one.levels), len(other.levels)
+        parent = np.arange(J + K)
+        alone, lonely = _joined(one.codes, other.codes, np.full(J, -1), np.full(K, -1), parent)
+        if alone or lonely:
+            if alone and lonely and J > 1:
                 notes.append(
                     f"{one.name} and {other.name} divide the rows in the same way: only the sum of their "
                     "variances is learnt. Leave one out."
                 )
             continue  # nested: its parts are the levels of the outer factor
-        notes += _separate_parts(one, other, cells)
+        notes += _separate_parts(one, other, parent)
     return notes
 
 
-def _distinct(one: Grouping, other: Grouping) -> tuple[Integers, Integers]:
-    """Return the pairs of levels that occur together."""
-    width = len(other.levels)
-    cells = one.codes.astype(np.int64) * width + other.codes
-    largest = len(one.levels) * width
-    found = np.flatnonzero(np.bincount(cells)) if largest <= 10_000_000 else np.unique(cells)
-    return found // width, found % width
-
-
-def _separate_parts(one: Grouping, other: Grouping, cells: tuple[Integers, Integers]) -> list[str]:
+def _separate_parts(one: Grouping, other: Grouping, parent: Integers) -> list[str]:
     """Note crossed factors whose levels fall into parts that share no row."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     J = len(one.levels)
-    size = J + len(other.levels)
-    graph = coo_array((np.ones(len(cells[0]), dtype=np.int8), (cells[0], cells[1] + J)), shape=(size, size))
-    count, part = connected_components(graph, directed=False)
-    if count == 1:
+    roots, part = np.unique(parent, return_inverse=True)
+    if len(roots) == 1:
         return []
-    sizes = np.bincount(part[:J], minlength=count)
+    sizes = np.bincount(part[:J], minlength=len(roots))
     smallest = int(np.argmin(sizes))
     shown = [
         f"{grouping.name} {listing([label_text(level) for level in grouping.levels[mine == smallest]], 4)}"
         for grouping, mine in ((one, part[:J]), (other, part[J:]))
     ]
     return [
-        f"The levels of {one.name} and {other.name} fall into {count:,} parts that share no row; one is "
+        f"The levels of {one.name} and {other.name} fall into {len(roots):,} parts that share no row; one is "
         f"{' with '.join(shown)}. Between parts, levels are compared through the priors and the other terms alone."
     ]
 
 
-def _implicit_nesting(groupings: Sequence[Grouping]) -> list[str]:
+def _implicit_nesting(groupings: Sequence[Grouping], rows: int | None) -> list[str]:
     """Note factors whose levels repeat in full within another's, which may be meant as nested.
 
     A crossed trial looks the same, so this is only said where cells are replicated and the inner labels
@@ -79,11 +115,20 @@ def _implicit_nesting(groupings: Sequence[Grouping]) -> list[str]:
             small, large = len(inner.levels), len(outer.levels)
             if not 1 < small < large or small > 10 or {inner.name, outer.name} in joint:
                 continue
-            cells = np.bincount(outer.codes * small + inner.codes, minlength=small * large)
-            if cells.all() and len(inner.codes) >= 2 * small * large:
+            n = len(inner.codes) if rows is None else rows
+            if n < 2 * small * large:
+                continue
+            cells = np.zeros(small * large, dtype=np.bool_)
+            for start in range(0, len(inner.codes), _at_once):
+                part = slice(start, start + _at_once)
+                cells[outer.codes[part] * small + inner.codes[part]] = True
+            if cells.all():
                 notes.append(
                     f"every level of {inner.name} occurs in every level of {outer.name}: read as crossed; "
                     f"if {inner.name} 1 of one {outer.name} is not {inner.name} 1 of another, "
                     f"write (1 | {outer.name}/{inner.name})."
                 )
     return notes
+
+
+_at_once = 2**20

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from bayou._types import Array, Integers, Labels
+from bayou._types import Array, Integers, Labels, Mask
 from bayou.design.coding import learn_coding
 from bayou.design.evaluate import Evaluator, Functions
 from bayou.design.frames import Frame, read
 from bayou.design.grouping import Grouping, learn_groupings
+from bayou.design.learnt import Learnt
 from bayou.design.levels import Levels, learn_levels, unused_levels
 from bayou.design.missing import check_columns, check_finite, complete_rows
+from bayou.design.moments import Moments
 from bayou.design.newrows import NewRows, Recipe, positive_weights, total_offset
 from bayou.design.reduced import Reduced, Remainder
 from bayou.design.response import read_outcome
@@ -116,10 +119,47 @@ class Design:
         """The number of rows that were given and used: `n`, unless rows were summed or merged."""
         return self.n if self.reduced is None else self.reduced.given
 
+    def counted(self, rows: Mask) -> int:
+        """Return how many of the rows given some rows (n,) stand for."""
+        return int(np.sum(rows)) if self.reduced is None else round(float(self.reduced.frequency[rows].sum()))
+
     @property
     def remainder(self) -> Remainder:
         """What the rows leave out of the log likelihood of the rows as given."""
         return Remainder.nothing(len(self.sigma_levels)) if self.reduced is None else self.reduced.remainder
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Means and scales of the columns, of the rows as given."""
+        return Moments(self)
+
+    def require_rows(self, what: str) -> None:
+        """Refuse what goes over single rows, where only their sums were kept.
+
+        Raises
+        ------
+        Unsupported
+            Naming it, and what to do.
+        """
+        if self.reduced is not None and self.reduced.how == "summed":
+            raise Unsupported(
+                f"{what} takes each row by itself, and the {self.given:,} rows were summed to {self.n:,} as they were "
+                "read. Fit a sample of the rows in memory for it, or all of them with stream=False if they fit."
+            )
+
+    def require_data(self, what: str) -> None:
+        """Refuse what needs the columns of the table, where only a few of its rows were kept.
+
+        Raises
+        ------
+        Unsupported
+            Naming it, and what to do.
+        """
+        if self.reduced is not None:
+            raise Unsupported(
+                f"{what} takes the columns of the table, and the {self.given:,} rows were not kept as they were read. "
+                "Fit a sample of the rows in memory for it, or all of them with stream=False if they fit."
+            )
 
     def rebuild(self, new_data: Any, need_response: bool = False) -> NewRows:
         """Code new data as the first data were coded: same columns, centres, knots and levels.
@@ -164,6 +204,7 @@ def build(
     functions: Functions | None = None,
     categories: Mapping[str, Sequence[Any]] | None = None,
     structures: Mapping[str, Any] | None = None,
+    learnt: Learnt | None = None,
 ) -> Design:
     """Build the design of a formula and a table.
 
@@ -184,6 +225,9 @@ def build(
         Declared order of the levels of text columns.
     structures : mapping, optional
         The graphs and matrices that structured effects name.
+    learnt : Learnt, optional
+        That the table holds only witnesses of more rows, and what all of them say. What a few rows cannot tell is not
+        checked: slopes that are constant within every level, and how factors are crossed.
 
     Returns
     -------
@@ -214,7 +258,7 @@ def build(
     frame = read(data, categories)
     if frame.n == 0:
         raise DataError("the data have 0 rows: look at the file, or at the filter that left none.")
-    by = _sigma_factors(sigma_by, frame)
+    by = sigma_factors(sigma_by, frame)
     if weights is not None and not isinstance(weights, str):
         frame = frame.with_column(_given, _row_weights(weights, frame.n))
         weights = _given
@@ -222,26 +266,28 @@ def build(
     check_columns(frame, columns, parsed.text)
     keep = complete_rows(frame, columns, missing)
     positions = None if keep is None else np.flatnonzero(keep).astype(np.int64)
-    notes: list[str] = []
-    if keep is not None:
-        notes.append(f"{plural(frame.n - int(keep.sum()), 'row')} of {frame.n:,} dropped because of missing values.")
-    dropped = 0 if keep is None else frame.n - int(keep.sum())
+    dropped, total = 0 if keep is None else frame.n - int(keep.sum()), frame.n
     index = _index(frame, keep)
     if keep is not None:
         frame = frame.take(keep)
+    if learnt is not None:
+        positions, dropped, total = learnt.positions, learnt.dropped, learnt.rows
+        index = positions
+    notes = [f"{plural(dropped, 'row')} of {total:,} dropped because of missing values."] if dropped else []
     check_finite(frame, columns, positions)
 
-    states: dict[str, State] = {}
+    states: dict[str, State] = {} if learnt is None else dict(learnt.states)
     rows = Evaluator(frame, own, states, learning=True, positions=positions)
     outcome = read_outcome(parsed.response, rows, family)
     fixed, X = learn_coding(_terms(parsed.fixed, rows), rows)
     bars = [(bar, _terms(bar.columns, rows)) for bar in parsed.bars]
-    groupings, recipes, group_notes = learn_groupings(bars, rows)
+    groupings, recipes, group_notes = learn_groupings(bars, rows, complete=learnt is None)
     structured, structured_recipes, used, structured_notes = learn_structured(
         parsed.structured, rows, structures, [grouping.name for grouping in groupings], _terms(parsed.fixed, rows)
     )
     sigma, sigma_codes = _sigma(by, frame, family, outcome.standard_errors is not None)
     unused = [note for factor in by if (note := unused_levels(factor, frame[factor].factor()))]
+    group_notes += [] if learnt is None else [learnt.mark]
     notes += [*outcome.notes, *fixed.notes, *group_notes, *structured_notes, *unused]
     return Design(
         formula=parsed,
@@ -293,7 +339,8 @@ def _terms(text: str, rows: Evaluator) -> list[Term]:
     return expand(summands(rows.tree(text)))
 
 
-def _sigma_factors(sigma_by: str | None, frame: Frame) -> tuple[str, ...]:
+def sigma_factors(sigma_by: str | None, frame: Frame) -> tuple[str, ...]:
+    """Return the columns whose combinations have a residual sd each: one column, or a:b."""
     if sigma_by is None:
         return ()
     return (sigma_by,) if sigma_by in frame else tuple(part.strip() for part in sigma_by.split(":"))

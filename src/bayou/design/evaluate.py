@@ -162,7 +162,9 @@ class Evaluator:
             left, right = right, left
         if not (isinstance(left, Name) and isinstance(right, Constant) and isinstance(right.value, str)):
             return None
-        return np.asarray(self.column(left.name).labels() == right.value, dtype=np.float64)
+        factor = self.column(left.name).factor()
+        equal = np.asarray([*(level == right.value for level in factor.levels), False], dtype=np.float64)
+        return np.asarray(equal[factor.codes])
 
     def _call(
         self, node: Call, function: str, arguments: tuple[Node, ...], options: tuple[tuple[str, Node], ...]

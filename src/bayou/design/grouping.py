@@ -17,7 +17,7 @@ from bayou.formula import Bar
 from bayou.formula.terms import Term
 from bayou.formula.words import listing
 
-__all__ = ["Grouping", "GroupingRecipe", "learn_groupings"]
+__all__ = ["Grouping", "GroupingRecipe", "constant_slope", "learn_groupings"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,15 +57,28 @@ class GroupingRecipe:
     levels: Levels
     codings: tuple[Coding, ...]
 
+    def same_as(self, coding: Coding) -> bool:
+        """Tell whether the columns are those of another coding, term by term."""
+        return len(self.codings) == 1 and self.codings[0].written == coding.written
+
     def columns(self, rows: Evaluator) -> Array:
         """Return the columns for new rows, (n, p)."""
+        if len(self.codings) == 1:
+            return self.codings[0].matrix(rows)
         return np.ascontiguousarray(np.hstack([coding.matrix(rows) for coding in self.codings]))
 
 
 def learn_groupings(
-    bars: Sequence[tuple[Bar, Sequence[Term]]], rows: Evaluator
+    bars: Sequence[tuple[Bar, Sequence[Term]]], rows: Evaluator, complete: bool = True
 ) -> tuple[tuple[Grouping, ...], tuple[GroupingRecipe, ...], list[str]]:
     """Code all bars; bars on the same factors share one grouping.
+
+    Parameters
+    ----------
+    bars : sequence of (Bar, terms)
+    rows : Evaluator
+    complete : bool
+        Whether these are all the rows; what a few of them cannot tell is left to who has the others.
 
     Raises
     ------
@@ -82,12 +95,14 @@ def learn_groupings(
     notes: list[str] = []
     for same in shared.values():
         grouping, recipe = _grouping(same, rows, notes)
+        if complete:
+            check_slopes(grouping)
         groupings.append(grouping)
         recipes.append(recipe)
     names = [grouping.name for grouping in groupings]
     if len(set(names)) < len(names):
         raise FormulaError(f"two groupings have the same name ({listing(names)}); rename a column.")
-    notes += crossing_notes(groupings)
+    notes += crossing_notes(groupings) if complete else []
     return tuple(groupings), tuple(recipes), notes
 
 
@@ -117,20 +132,25 @@ def _grouping(
         matrices.append(matrix)
         notes += coding.notes
     Z = matrices[0] if len(matrices) == 1 else np.ascontiguousarray(np.hstack(matrices))
-    _check_slopes(name, Z, codes, coefficients, len(levels.labels))
     grouping = Grouping(name, factors, levels.labels, codes, Z, tuple(coefficients), tuple(blocks))
     return grouping, GroupingRecipe(levels, tuple(codings))
 
 
-def _check_slopes(name: str, Z: Array, codes: Integers, coefficients: Sequence[str], count: int) -> None:
+def check_slopes(grouping: Grouping) -> None:
     """Refuse a slope beside an intercept whose column never varies within a level."""
-    if "Intercept" not in coefficients:
+    codes, Z = grouping.codes, grouping.Z
+    if "Intercept" not in grouping.coefficients:
         return
-    first = np.empty(count, dtype=np.int64)
+    first = np.empty(len(grouping.levels), dtype=np.int64)
     first[codes[::-1]] = np.arange(len(codes))[::-1]
-    for k, coefficient in enumerate(coefficients):
+    for k, coefficient in enumerate(grouping.coefficients):
         if coefficient != "Intercept" and np.array_equal(Z[:, k], Z[first[codes], k]):
-            raise DataError(
-                f"`{coefficient}` is constant within every level of `{name}`, so its slope cannot vary by "
-                f"`{name}`; keep it as a fixed effect and write (1 | {name})."
-            )
+            raise constant_slope(coefficient, grouping.name)
+
+
+def constant_slope(coefficient: str, name: str) -> DataError:
+    """Say that a slope cannot vary by a factor."""
+    return DataError(
+        f"`{coefficient}` is constant within every level of `{name}`, so its slope cannot vary by "
+        f"`{name}`; keep it as a fixed effect and write (1 | {name})."
+    )

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from bayou._types import Integers, Labels
 from bayou.design.columns import Factor
 from bayou.design.frames import Frame
+from bayou.design.places import Places
 from bayou.errors import Unsupported
 from bayou.formula.words import label_text, listing, plural
 
-__all__ = ["Levels", "learn_levels", "match_levels", "sorted_order", "unused_levels"]
+MANY = 10_000
+"""Rows from which on cells are looked up in a table, which takes longer to make than to search a few of them."""
+
+__all__ = ["Levels", "learn_levels", "match_levels", "recoded", "sorted_order", "unused_levels"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,12 +49,26 @@ class Levels:
         if any(name not in frame for name in self.factors):
             return np.full(frame.n, -1, dtype=np.int64), np.full(frame.n, None, dtype=object)
         found = [frame[name].factor() for name in self.factors]
-        places = [match_levels(part, factor.levels) for part, factor in zip(self.parts, found, strict=True)]
-        known = [np.append(place, -1)[factor.codes] for place, factor in zip(places, found, strict=True)]
-        cell, missing = _cells(known, [len(part) for part in self.parts])
-        place = np.minimum(np.searchsorted(self.cells, cell), len(self.cells) - 1)
-        codes = np.where(missing | (self.cells[place] != cell), -1, place)
+        codes = self.codes(frame)
         return codes, np.where(codes >= 0, self.labels[codes], _row_labels(found))
+
+    def codes(self, frame: Frame) -> Integers:
+        """Return the codes alone, (n,), of a frame that has the columns."""
+        found = [frame[name].factor() for name in self.factors]
+        known = [recoded(part, factor) for part, factor in zip(self.parts, found, strict=True)]
+        if len(known) == 1:
+            return known[0]
+        cell, missing = _cells(known, [len(part) for part in self.parts])
+        if frame.n > MANY:
+            return self._places.find(cell)  # -1, which no cell is, where one is missing
+        place = np.minimum(np.searchsorted(self.cells, cell), len(self.cells) - 1)
+        return np.where(missing | (self.cells[place] != cell), -1, place)
+
+    @cached_property
+    def _places(self) -> Places:
+        places = Places()
+        places.add(self.cells)
+        return places
 
 
 def learn_levels(factors: Sequence[str], frame: Frame) -> tuple[Levels, Integers]:
@@ -66,6 +85,13 @@ def learn_levels(factors: Sequence[str], frame: Frame) -> tuple[Levels, Integers
     columns = np.unravel_index(cells, [len(part) for part in parts])
     labels = _joined([part[column] for part, column in zip(parts, columns, strict=True)])
     return Levels(tuple(factors), labels, parts, cells), codes
+
+
+def recoded(known: Labels, factor: Factor) -> Integers:
+    """Return the place of each row's level among the known ones, -1 where it is strange or missing."""
+    if factor.levels is known:
+        return factor.codes
+    return np.append(match_levels(known, factor.levels), -1)[factor.codes]
 
 
 def match_levels(known: Labels, found: Labels) -> Integers:

@@ -11,7 +11,7 @@ from bayou.design.frames import Frame
 from bayou.errors import DataError, FormulaError, UnsafeFormula
 from bayou.formula.words import did_you_mean, first_rows, listing, plural
 
-__all__ = ["check_columns", "check_finite", "complete_rows", "refuse_missing"]
+__all__ = ["check_columns", "check_finite", "complete_rows", "missing_rows", "refuse_missing"]
 
 
 def check_columns(frame: Frame, names: Sequence[str], formula: str) -> None:
@@ -42,7 +42,7 @@ def complete_rows(frame: Frame, names: Sequence[str], missing: str) -> np.ndarra
     """
     if missing not in ("error", "drop"):
         raise DataError(f"missing={missing!r} is not known; write missing='error' or missing='drop'.")
-    absent = _missing_rows(frame, names)
+    absent = missing_rows(frame, names)
     if absent is None:
         return None
     if missing == "error":
@@ -52,7 +52,7 @@ def complete_rows(frame: Frame, names: Sequence[str], missing: str) -> np.ndarra
     return ~absent
 
 
-def _missing_rows(frame: Frame, names: Sequence[str]) -> np.ndarray[Any, Any] | None:
+def missing_rows(frame: Frame, names: Sequence[str]) -> np.ndarray[Any, Any] | None:
     """Return the mask of rows with a missing value in some of the columns, or None."""
     absent = None
     for name in names:
@@ -64,7 +64,7 @@ def _missing_rows(frame: Frame, names: Sequence[str]) -> np.ndarray[Any, Any] | 
 
 def refuse_missing(frame: Frame, names: Sequence[str]) -> None:
     """Refuse new rows with missing values in columns that are needed."""
-    absent = _missing_rows(frame, names)
+    absent = missing_rows(frame, names)
     if absent is not None:
         raise DataError(f"{_report(frame, names, absent)} Fill them in, or leave these rows out.")
 

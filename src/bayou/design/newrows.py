@@ -90,12 +90,24 @@ class Recipe:
     response_levels: tuple[Any, Any] | None
     structured: tuple[StructuredRecipe, ...] = ()
 
-    def rebuild(self, data: Any, need_response: bool) -> NewRows:
-        """Code new data; see `Design.rebuild`."""
+    def rebuild(
+        self, data: Any, need_response: bool, positions: Integers | None = None, labelled: bool = True
+    ) -> NewRows:
+        """Code new data; see `Design.rebuild`.
+
+        Parameters
+        ----------
+        data : table
+        need_response : bool
+        positions : (n,) ndarray, optional
+            Place of each row in a larger table of which these are some, for messages and `index`.
+        labelled : bool
+            Whether labels are wanted, which are objects and take longer than all the rest; None for each row if not.
+        """
         frame = read(data)
         if frame.n == 0:
             raise DataError("the new data have 0 rows.")
-        rows = Evaluator(frame, self.functions, self.states, learning=False)
+        rows = Evaluator(frame, self.functions, self.states, learning=False, positions=positions)
         outcome_columns, trial_columns = response_columns(self.formula.response, rows)
         needed, by = self._needed(rows)
         asked = [*needed, *by, *(outcome_columns + trial_columns if need_response else [])]
@@ -104,25 +116,27 @@ class Recipe:
         checked = [*needed, *(trial_columns if has_trials else [])]
         checked += outcome_columns if need_response else []
         refuse_missing(frame, list(dict.fromkeys(checked)))
-        check_finite(frame, checked, None)
-        coded = [recipe.levels.look_up(frame) for recipe in self.groupings]
+        check_finite(frame, checked, positions)
+        coded = [_look_up(recipe.levels, frame, labelled) for recipe in self.groupings]
         y, trials, errors = self._outcome(rows, need_response, has_trials)
-        structured, notes = rebuild_structured(self.structured, frame)
+        structured, notes = rebuild_structured(self.structured, frame, labelled)
         optional = [*(name for recipe in self.groupings for name in recipe.levels.factors), *trial_columns]
         optional += [name for effect in self.formula.structured for name in effect.columns]
         optional += [self.weights] if self.weights else []
         index = np.arange(frame.n) if frame.index is None else frame.index
+        index = index if positions is None else positions
+        X = self.fixed.matrix(rows)
         return NewRows(
             n=frame.n,
-            X=self.fixed.matrix(rows),
+            X=X,
             offset=total_offset(self.formula, rows),
             trials=trials,
-            weights=self._weights(frame),
+            weights=self._weights(frame, positions),
             standard_errors=errors,
-            sigma_codes=np.zeros(frame.n, dtype=np.int64) if self.sigma is None else self.sigma.look_up(frame)[0],
+            sigma_codes=_look_up(self.sigma, frame, False)[0],
             codes=tuple(codes for codes, _ in coded),
             labels=tuple(labels for _, labels in coded),
-            Z=tuple(recipe.columns(rows) for recipe in self.groupings),
+            Z=tuple(X if recipe.same_as(self.fixed) else recipe.columns(rows) for recipe in self.groupings),
             y=y,
             index=index,
             absent=tuple(dict.fromkeys(name for name in optional if name not in frame)),
@@ -163,10 +177,19 @@ class Recipe:
             raise DataError(f"the numbers of trials must be whole and not negative; see {rows.rows(bad)}.")
         return None, trials, read_standard_errors(response, rows)
 
-    def _weights(self, frame: Frame) -> Array:
+    def _weights(self, frame: Frame, positions: Integers | None) -> Array:
         if self.weights is None or self.weights not in frame:
             return np.ones(frame.n)
-        return positive_weights(self.weights, frame[self.weights].numbers(), None)
+        return positive_weights(self.weights, frame[self.weights].numbers(), positions)
+
+
+def _look_up(levels: Levels | None, frame: Frame, labelled: bool) -> tuple[Integers, Labels]:
+    """Return codes and labels of a factor, zeros where there is none; labels that are not wanted cost nothing."""
+    if levels is None:
+        return np.zeros(frame.n, dtype=np.int64), np.broadcast_to(np.array(None, dtype=object), (frame.n,))
+    if labelled or any(name not in frame for name in levels.factors):
+        return levels.look_up(frame)
+    return levels.codes(frame), np.broadcast_to(np.array(None, dtype=object), (frame.n,))
 
 
 def total_offset(formula: Formula, rows: Evaluator) -> Array:

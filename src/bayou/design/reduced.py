@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayou._types import Array, Integers
+from bayou.design.moments import Running
 
 __all__ = ["Distinct", "Reduced", "Remainder"]
 
@@ -30,6 +31,14 @@ class Remainder:
     constant: float
     count: Array
     squares: Array
+
+    def log_density(self, sigma: Array) -> float:
+        """Return what depends on residual sds (S,): −Σ_s (count_s log sigma_s + squares_s / (2 sigma_s²))."""
+        return -float(self.count @ np.log(sigma) + 0.5 * self.squares @ np.square(1.0 / sigma))
+
+    def slopes(self, sigma: Array) -> Array:
+        """Return the derivatives (S,) of `log_density` by log sigma."""
+        return np.asarray(self.squares / np.square(sigma) - self.count)
 
     @classmethod
     def nothing(cls, levels: int) -> Remainder:
@@ -76,6 +85,8 @@ class Reduced:
         Of merged rows.
     source : object or None
         Where the rows are, to be read again: predictions and log densities stream over it.
+    running : Running or None
+        Means and scales of the rows given; None where those of the kept rows by their frequencies are the same.
     """
 
     how: str
@@ -84,3 +95,4 @@ class Reduced:
     remainder: Remainder
     distinct: Distinct | None = None
     source: object | None = None
+    running: Running | None = None

@@ -50,7 +50,7 @@ class StructuredRows:
 
 
 def rebuild_structured(
-    recipes: Sequence[StructuredRecipe], frame: Frame
+    recipes: Sequence[StructuredRecipe], frame: Frame, labelled: bool = True
 ) -> tuple[tuple[StructuredRows, ...], tuple[str, ...]]:
     """Code structured effects in new rows; also notes on what lies beyond the first data.
 
@@ -60,21 +60,23 @@ def rebuild_structured(
         For areas and levels that the graph or matrix does not have, and for times that cannot be used.
     """
     notes: list[str] = []
-    return tuple(_rebuild(recipe, frame, notes) for recipe in recipes), tuple(notes)
+    return tuple(_rebuild(recipe, frame, notes, labelled) for recipe in recipes), tuple(notes)
 
 
-def _rebuild(recipe: StructuredRecipe, frame: Frame, notes: list[str]) -> StructuredRows:
+def _rebuild(recipe: StructuredRecipe, frame: Frame, notes: list[str], labelled: bool) -> StructuredRows:
     term, n = recipe.term, frame.n
     width = 1 if term.basis is None else term.basis.degree + 1
     node, value = np.full((n, width), -1, dtype=np.int64), np.ones((n, width))
     coordinate = np.full(n, np.nan)
-    labels = np.full(n, None, dtype=object)
+    nothing = np.broadcast_to(np.array(None, dtype=object), (n,))
+    labels: Labels = nothing
     if term.column in frame:
         column = frame[term.column]
         if recipe.scale is None:
-            labels, node[:, 0] = column.labels(), _levels(recipe, frame)
+            node[:, 0] = _levels(recipe, frame)
+            labels = column.labels() if labelled else nothing
         else:
-            labels = _plain(column)
+            labels = _plain(column) if labelled else nothing
             coordinate = read_coordinates(column, recipe.scale)
             infinite = np.isinf(coordinate)
             if infinite.any():
@@ -90,9 +92,12 @@ def _rebuild(recipe: StructuredRecipe, frame: Frame, notes: list[str]) -> Struct
                 node[there, 0] = _nearest(recipe, coordinate[there])
             _note_beyond(recipe, coordinate[there], notes)
     if recipe.by is None:
-        codes, by_labels = np.zeros(n, dtype=np.int64), np.full(n, "all", dtype=object)
-    else:
+        codes = np.zeros(n, dtype=np.int64)
+        by_labels: Labels = np.broadcast_to(np.array("all", dtype=object), (n,))
+    elif labelled or any(name not in frame for name in recipe.by.factors):
         codes, by_labels = recipe.by.look_up(frame)
+    else:
+        codes, by_labels = recipe.by.codes(frame), nothing
     return StructuredRows(
         start=np.arange(n + 1, dtype=np.int64) * width,
         replicate=np.repeat(codes, width),

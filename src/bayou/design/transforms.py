@@ -18,7 +18,7 @@ from bayou.design.levels import Levels, learn_levels
 from bayou.errors import DataError, FormulaError
 from bayou.formula.words import did_you_mean, plural
 
-__all__ = ["OutsideKnots", "State", "center_by", "settings_of", "transform"]
+__all__ = ["OutsideKnots", "State", "center_by", "learnt_scale", "settings_of", "spline_ends", "transform"]
 
 State = dict[str, Any]
 
@@ -108,18 +108,45 @@ def _center(x: Array, settings: Mapping[str, Any], state: State, text: str) -> A
 
 def _scale(x: Array, settings: Mapping[str, Any], state: State, text: str) -> Array:
     if not state:
-        ddof = _whole(settings["ddof"], "ddof", text, least=0)
-        if len(x) <= ddof:
-            raise DataError(f"`{text}` needs more than {plural(ddof, 'row')}.")
-        mean = float(np.mean(x)) if _truth(settings["center"], "center", text) else 0.0
-        sd = 1.0
-        if _truth(settings["scale"], "scale", text):
-            sd = float(np.sqrt(np.sum((x - mean) ** 2) / (len(x) - ddof)))
-        # A column without spread has a sd of rounding errors, seldom exactly zero.
-        if not sd > 1e-14 * float(np.max(np.abs(x), initial=0.0)):
-            raise DataError(f"`{text}`: the column has the same value in every row, so its sd is zero.")
-        state.update(mean=mean, sd=sd)
+        most = float(np.max(np.abs(x), initial=0.0))
+
+        def squares(about: float) -> float:
+            return float(np.sum((x - about) ** 2))
+
+        state.update(learnt_scale(settings, text, len(x), float(np.mean(x)), squares, most))
     return np.asarray((x - state["mean"]) / state["sd"])
+
+
+def learnt_scale(
+    settings: Mapping[str, Any], text: str, n: int, mean: float, squares: Callable[[float], float], most: float
+) -> State:
+    """Return what scale() remembers of n values.
+
+    Parameters
+    ----------
+    settings, text
+        Of the call.
+    n, mean, most
+        Number, mean and largest size of the values.
+    squares : callable
+        The sum of squares about a number.
+
+    Raises
+    ------
+    DataError
+        For too few values, and for values that are all the same.
+    """
+    ddof = _whole(settings["ddof"], "ddof", text, least=0)
+    if n <= ddof:
+        raise DataError(f"`{text}` needs more than {plural(ddof, 'row')}.")
+    middle = mean if _truth(settings["center"], "center", text) else 0.0
+    sd = 1.0
+    if _truth(settings["scale"], "scale", text):
+        sd = float(np.sqrt(squares(middle) / (n - ddof)))
+    # A column without spread has a sd of rounding errors, seldom exactly zero.
+    if not sd > 1e-14 * most:
+        raise DataError(f"`{text}`: the column has the same value in every row, so its sd is zero.")
+    return {"mean": middle, "sd": sd}
 
 
 def _poly(x: Array, settings: Mapping[str, Any], state: State, text: str) -> Array:
@@ -140,18 +167,7 @@ def _poly(x: Array, settings: Mapping[str, Any], state: State, text: str) -> Arr
 
 def _bs(x: Array, settings: Mapping[str, Any], state: State, text: str) -> Array:
     if not state:
-        _check_bs(settings, text)
-        low, high = settings["lower_bound"], settings["upper_bound"]
-        state.update(
-            low=float(np.min(x)) if low is None else float(low),
-            high=float(np.max(x)) if high is None else float(high),
-            inner={},
-        )
-        strangers = [k for k in settings["knots"] or () if not state["low"] < k < state["high"]]
-        if strangers:
-            raise FormulaError(
-                f"`{text}`: the knot {strangers[0]:g} does not lie between {state['low']:g} and {state['high']:g}."
-            )
+        state.update(spline_ends(settings, text, float(np.min(x)), float(np.max(x))))
     outside = (x < state["low"]) | (x > state["high"])
     if outside.any():
         row = int(np.flatnonzero(outside)[0])
@@ -165,6 +181,23 @@ def _bs(x: Array, settings: Mapping[str, Any], state: State, text: str) -> Array
     except (ValueError, TypeError, IndexError) as error:
         raise FormulaError(f"`{text}`: {error}.") from error
     return np.stack([np.asarray(column, dtype=np.float64) for column in columns.values()], axis=1)
+
+
+def spline_ends(settings: Mapping[str, Any], text: str, least: float, most: float) -> State:
+    """Return what bs() remembers of a column between two values: its ends, with the rest to be filled in.
+
+    Raises
+    ------
+    FormulaError
+        For settings that cannot be, and knots beyond the ends.
+    """
+    _check_bs(settings, text)
+    low, high = settings["lower_bound"], settings["upper_bound"]
+    low, high = least if low is None else float(low), most if high is None else float(high)
+    strangers = [k for k in settings["knots"] or () if not low < k < high]
+    if strangers:
+        raise FormulaError(f"`{text}`: the knot {strangers[0]:g} does not lie between {low:g} and {high:g}.")
+    return {"low": low, "high": high, "inner": {"lower_bound": low, "upper_bound": high}}
 
 
 def _check_bs(settings: Mapping[str, Any], text: str) -> None:

@@ -143,7 +143,7 @@ def _log_likelihood(density: LogLikelihood) -> Array:
     """Return the log likelihood of all rows at each draw, (chain, draw)."""
     total = np.zeros(density.shape[:2])
     for part in blocks(density.shape[2], density.sample.size):
-        total += density.block(part).sum(axis=2)
+        total += (density.block(part) * density.frequency[part]).sum(axis=2)
     return total
 
 

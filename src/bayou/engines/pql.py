@@ -96,6 +96,12 @@ class PQL(Engine):
             )
         if len(model.design.sigma_levels) > 1:
             raise Unsupported("PQL takes one dispersion for all rows. Leave sigma_by out, or use engine='laplace'.")
+        if self.dispersion == "free" and model.design.reduced is not None and model.family.name != "gaussian":
+            raise Unsupported(
+                "PQL reads a factor on the variance off the single rows, and identical ones were merged to "
+                f"{model.design.n:,} of {model.design.given:,}. Leave dispersion='free' out, or fit in memory "
+                "(stream=False)."
+            )
         if model.priors_given and len(model.working.codes):
             raise Unsupported("PQL takes fixed effects with Normal or flat priors. Use engine='laplace'.")
         if model.structure.columns > LARGEST_DENSE:
@@ -153,7 +159,8 @@ class _Rounds:
             data = fit.data
             loglik = float(
                 np.sum(self.family.log_density(data.y, fit.eta(True), dispersion, data.trials, data.weights))
-            )
+            ) + model.design.remainder.constant
+            loglik += fit.left.log_density(np.full(1, scale))
         kind = "joint (PQL)" if engine.variant == "pql" else "joint (MQL)"
         if not grouped:
             kind = "iterated weighted least squares"
@@ -264,8 +271,8 @@ class _Rounds:
         if not groupings:
             return notes
         if self.family.name in ("bernoulli", "binomial"):
-            trials = float(self.fit.data.trials.mean())
-            rows = min(model.design.n / len(g.levels) for g in groupings)
+            trials = float(self.fit.data.trials.sum() / model.design.given)
+            rows = min(model.design.given / len(g.levels) for g in groupings)
             if trials < FEW_TRIALS:
                 few = f" and {rows:.3g} rows a group" if rows < FEW_ROWS else ""
                 notes.append(
@@ -273,7 +280,7 @@ class _Rounds:
                     "effects are known to be too small. Compare with engine='laplace', or 'quadrature' for one factor."
                 )
         elif self.family.link.name == "log" and float(np.mean(working.mean)) < FEW_TRIALS:
-            rows = min(model.design.n / len(g.levels) for g in groupings)
+            rows = min(model.design.given / len(g.levels) for g in groupings)
             if rows < FEW_ROWS:
                 notes.append(
                     f"PQL shrinks where groups hold few and small counts (here {rows:.3g} rows with means about "

@@ -25,7 +25,7 @@ def response_scale(model: Model) -> float:
     """Return a typical size of the linear predictor: sd(y) for an identity link, else 1."""
     if model.family.link.name != "identity":
         return 1.0
-    s = float(np.std(model.design.y - model.design.offset))
+    s = model.design.moments.sd
     return s if s > 0.0 else 1.0
 
 
@@ -43,9 +43,8 @@ def starting_factors(model: Model, blocks: BlockTable, spread: float) -> Array:
     L = np.zeros((*blocks.A.shape, blocks.A.shape[1]))
     s = response_scale(model)
     for r, bound in enumerate(model.bound.blocks):
-        Z = model.design.groupings[bound.grouping].Z
         for k, column in enumerate(bound.columns):
-            size = float(np.sqrt(np.mean(Z[:, column] ** 2)))
+            size = model.design.moments.size(bound.grouping, column)
             value = 0.5 * spread * s / (size if size > 0.0 else 1.0)
             if blocks.kind[r] == INVERSE_WISHART:
                 # its support has no edge, but a start far from the scale matrix takes long to return

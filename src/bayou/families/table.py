@@ -138,13 +138,14 @@ class Binomial(Family):
 
 
 class Bernoulli(Binomial):
-    """A single success or failure, 1 or 0."""
+    """A single success or failure, 1 or 0; several of them where identical rows were merged."""
 
     name = "bernoulli"
 
     def _check(self, y: Array, trials: Array, refuse: Refuse) -> None:
         counts = "For counts out of several trials take family='binomial' and proportion(successes, trials)."
-        refuse((y != 0) & (y != 1), "must be 0 or 1", f"{CORRECT} {counts}")
+        refuse((trials == 1) & (y != 0) & (y != 1), "must be 0 or 1", f"{CORRECT} {counts}")
+        super()._check(y, trials, refuse)
 
 
 class Poisson(Family):

@@ -106,4 +106,9 @@ class Approximated:
     def _by_row(self, values: object, name: str) -> pd.Series[float]:
         import pandas as pd
 
-        return pd.Series(np.asarray(values), index=self.result.model.design.index, name=name)
+        design = self.result.model.design
+        if design.reduced is None or design.reduced.distinct is None:
+            return pd.Series(np.asarray(values), index=design.index, name=name)
+        found = pd.Series(np.asarray(values), name=name)
+        found.attrs["frequency"] = design.reduced.distinct.frequency  # each different row as given stands there once
+        return found

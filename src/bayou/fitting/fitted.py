@@ -277,11 +277,12 @@ class Fit(Approximated, Checked, Inferred, Tested):
         interval: float = 0.95,
         draws: bool = False,
         seed: int | None = None,
-    ) -> pd.DataFrame | xr.DataArray:
+        out: str | os.PathLike[str] | None = None,
+    ) -> pd.DataFrame | xr.DataArray | Path:
         """Predict; see `bayou.predict.prediction` for the options."""
         from bayou.predict import predict
 
-        return predict(self.result, new_data, kind, groups, interval, draws, seed)
+        return predict(self.result, new_data, kind, groups, interval, draws, seed, out)
 
     @cached_property
     def plot(self) -> Plots:

@@ -38,6 +38,7 @@ def fit(
     sigma_by: str | None = None,
     functions: Mapping[str, Callable[..., Any]] | None = None,
     structures: Mapping[str, Any] | None = None,
+    stream: bool | str | os.PathLike[str] | None = None,
     **settings: Any,
 ) -> Fit:
     """Fit a Bayesian (generalized) linear mixed model.
@@ -50,7 +51,9 @@ def fit(
     formula
         Text as in ``"y ~ x + (1 + x | g)"``, a `Formula`, or a `Model` (then without data).
     data
-        pandas, polars or pyarrow table, dict of columns, or a path to CSV or Parquet.
+        pandas, polars or pyarrow table, dict of columns, or a path to CSV or Parquet; a folder of Parquet files, a
+        pattern such as ``"sales/*.parquet"`` or a list of files, a polars LazyFrame, a DuckDB relation or a pyarrow
+        Dataset.
     family
         A name ("gaussian", "bernoulli", "binomial", "poisson", "negative_binomial", "gamma") or a family
         from `bayou.families`.
@@ -75,6 +78,12 @@ def fit(
         dict of area -> neighbours, a networkx graph, a GeoDataFrame, or ``(names, any of these)``. The matrix of
         ``(1 | animal, covariance=A)`` or ``precision=``: a labelled DataFrame, ``(names, matrix)``, or a matrix,
         dense or sparse, in the order of the sorted levels.
+    stream
+        Whether rows are read in blocks, in two or three passes over the data, instead of into memory. Those of a
+        Gaussian response are summed within levels, equal ones of a Bernoulli, binomial or Poisson response are merged,
+        all others are kept in files; the likelihood is that of the rows as given. None: rows of files and queries are
+        read in blocks when the columns in use take more than 256 MB. True: always, False: never. A path: always, and
+        there is the folder for files of rows, which otherwise is a temporary one.
     **settings
         Settings of the engine, such as ``draws=2000, chains=4``.
 
@@ -97,7 +106,7 @@ def fit(
     ['Intercept', 'treatment[drug]']
     """
     chosen = engines.get(engine, **settings)
-    model = _model(formula, data, family, priors, missing, weights, sigma_by, functions, structures)
+    model = _model(formula, data, family, priors, missing, weights, sigma_by, functions, structures, stream)
     if model.family.own and chosen.name not in TAKE_OWN:
         raise Unsupported(
             f"engine={chosen.name!r} works with families that bayou knows; {model.family.name!r} is your own. Use "
@@ -122,6 +131,7 @@ def _model(
     sigma_by: str | None,
     functions: Mapping[str, Callable[..., Any]] | None,
     structures: Mapping[str, Any] | None,
+    stream: bool | str | os.PathLike[str] | None,
 ) -> Model:
     if not isinstance(formula, Model):
         if data is None:
@@ -136,9 +146,10 @@ def _model(
             missing=missing,
             functions=functions,
             structures=structures,
+            stream=stream,
         )
     if (family, missing) != ("gaussian", "error") or any(
-        x is not None for x in (data, priors, weights, sigma_by, functions, structures)
+        x is not None for x in (data, priors, weights, sigma_by, functions, structures, stream)
     ):
         raise DataError(
             "A Model is bound to its data, family and priors already: give bayou.fit(model, "

@@ -11,6 +11,7 @@ import numpy as np
 
 from bayou.fitting.structures import open_parts, structure_lines
 from bayou.posterior.names import hyperparameter_names
+from bayou.streaming import Stream
 
 if TYPE_CHECKING:
     from bayou.fitting.fitting import Fit
@@ -45,7 +46,7 @@ def model_facts(model: Model, priors: bool = True) -> list[tuple[str, list[str]]
     """Return what is known before any fit, as (label, lines), with the priors or without."""
     design = model.design
     family = model.family.name.replace("_", " ")
-    data = [_counted(design.n, "row")]
+    data = [_counted(design.given, "row")]
     data += [f"{g.name}: {_counted(len(g.levels), 'level')}" for g in design.groupings]
     if design.sigma_by is not None:
         data.append(f"one residual sd per {design.sigma_by}: {_counted(len(design.sigma_levels), 'level')}")
@@ -54,6 +55,9 @@ def model_facts(model: Model, priors: bool = True) -> list[tuple[str, list[str]]
         ("Family", [f"{family}, {model.family.link.name} link"]),
         ("Data", ["; ".join(data)]),
     ]
+    behind = None if design.reduced is None else design.reduced.source
+    if isinstance(behind, Stream):
+        facts += [("Read", behind.lines[:1]), ("Kept", behind.lines[1:])]
     if design.structured:
         facts.append(("Effects", structure_lines(model)))
     if model.bound.lines and priors:

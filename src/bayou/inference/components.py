@@ -80,7 +80,7 @@ def components(model: Model, Sigma: list[Array], sigma: float) -> Components:
         If more than 4,000 coefficients of crossed factors hang together.
     """
     X, w = model.working.X, model.design.weights
-    n, P = X.shape
+    n, P = model.design.given, X.shape[1]
     entries = [
         (block.grouping, block.columns[i], block.columns[c])
         for block in model.bound.blocks

@@ -89,7 +89,7 @@ def reference_grid(design: Design, factors: Sequence[str], at: Mapping[str, Any]
             shown = listing([label_text(level) for level in levels[name]])
             averaged.append(f"{name} = {shown}" if len(levels[name]) == 1 else f"{name} averaged over {shown}")
         else:
-            levels[name] = [_mean(frame, name)]
+            levels[name] = [_mean(design, frame, name)]
             value = levels[name][0]
             averaged.append(f"{name} at its mean " + (f"{value:.6g}" if isinstance(value, float) else str(value)))
     count = float(np.prod([float(len(values)) for values in levels.values()]))
@@ -101,7 +101,8 @@ def reference_grid(design: Design, factors: Sequence[str], at: Mapping[str, Any]
     rows = list(itertools.product(*levels.values()))
     table = {name: _column(values) for name, values in zip(levels, zip(*rows, strict=True), strict=True)}
     for name in others:
-        first = given.get(name) or [_mean(frame, name) if name not in categories else frame[name].factor().levels[0]]
+        known = name in categories
+        first = given.get(name) or [frame[name].factor().levels[0] if known else _mean(design, frame, name)]
         table[name] = _column([first[0]] * len(rows))
     coded = design.rebuild(table)
     cells = list(itertools.product(*(levels[name] for name in factors)))
@@ -200,8 +201,16 @@ def _levels(name: str, frame: Frame, given: dict[str, list[Any]]) -> list[Any]:
     return found
 
 
-def _mean(frame: Frame, name: str) -> Any:
-    mean = float(frame[name].numbers().mean())
+def _mean(design: Design, frame: Frame, name: str) -> Any:
+    if design.reduced is None:
+        mean = float(frame[name].numbers().mean())
+    elif name in design.coefficients:
+        mean = float(design.moments.fixed.mean[design.coefficients.index(name)])
+    else:
+        raise Unsupported(
+            f"The mean of {name!r} is not known, since the rows were not kept as they were read: say where it should "
+            f"stand, at={{{name!r}: [0]}}."
+        )
     return np.datetime64(round(mean * 86_400e6), "us") if frame[name].kind == "date" else mean
 
 

@@ -121,8 +121,8 @@ def compared(
         design = other.model.design
         if not same_data(first, design):
             raise DataError(
-                f"fit {number} is of another response than fit 1 ({design.n:,} rows of {design.response_name}, not "
-                f"{first.n:,} of {first.response_name}): likelihoods compare only on the same rows."
+                f"fit {number} is of another response than fit 1 ({design.given:,} rows of {design.response_name}, not "
+                f"{first.given:,} of {first.response_name}): likelihoods compare only on the same rows."
             )
     entries = [_Entry(label, one) for label, one in zip(labels, posteriors, strict=True)]
     notes = _on_one_footing(entries)
@@ -266,6 +266,14 @@ def _simulated(
 
     (1 + number)/(1 + count): Davison & Hinkley (1997), section 4.2.
     """
+    one, two = small.posterior.model.design, large.posterior.model.design
+    reduced = one.reduced is not None or two.reduced is not None
+    if reduced and not (np.array_equal(one.y, two.y) and np.array_equal(one.trials, two.trials)):
+        notes.append(
+            f"{small.label} and {large.label}: no bootstrap, as the rows of each were merged by its own columns. Fit "
+            "both in memory (stream=False)."
+        )
+        return np.nan
     try:
         pair = _Pair(refit(small.posterior, WHAT), refit(large.posterior, WHAT))
     except Unsupported as refused:

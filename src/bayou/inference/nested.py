@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayou._types import Array, Integers
+from bayou.streaming.aligned import same_response
 
 if TYPE_CHECKING:
     from bayou.design import Design, Grouping
@@ -64,13 +65,19 @@ def finer(fine: Integers, coarse: Integers) -> bool:
 
 def same_data(one: Design, other: Design) -> bool:
     """Whether two designs are of the same response in the same rows."""
+    if one.reduced is not None or other.reduced is not None:
+        return same_response(one, other)
     return one.n == other.n and np.array_equal(one.y, other.y) and np.array_equal(one.trials, other.trials)
 
 
 def same_fixed(one: Model, other: Model) -> bool:
     """Whether two models have the same fixed effects, so that restricted likelihoods compare."""
     a, b = one.design, other.design
-    if sorted(a.coefficients) != sorted(b.coefficients) or not np.array_equal(a.offset, b.offset):
+    if sorted(a.coefficients) != sorted(b.coefficients):
+        return False
+    if a.reduced is not None or b.reduced is not None:  # the rows of each are its own, and names tell
+        return sorted(a.formula.offsets) == sorted(b.formula.offsets)
+    if not np.array_equal(a.offset, b.offset):
         return False
     order = [b.coefficients.index(c) for c in a.coefficients]
     return np.array_equal(a.X, b.X[:, order])
@@ -88,6 +95,8 @@ def nesting(small: Model, large: Model) -> Nesting:
         return Nesting(f"{small.family} is not {large.family}")
     if small.dispersion_known != large.dispersion_known:
         return Nesting("only one of them knows the standard errors")
+    if a.reduced is not None or b.reduced is not None:
+        return nesting_by_names(small, large)
     both = a.standard_errors, b.standard_errors
     if both[0] is not None and both[1] is not None and not np.array_equal(both[0], both[1]):
         return Nesting("their standard errors differ")
@@ -105,6 +114,46 @@ def nesting(small: Model, large: Model) -> Nesting:
         return groups
     structures = _structures(small, large)
     return Nesting(structures.reason, groups.directions + structures.directions)
+
+
+def nesting_by_names(small: Model, large: Model) -> Nesting:
+    """Look whether ``small`` is a special case of ``large`` by the names of what they have.
+
+    That is what is left to go by where rows were summed or merged as they were read, in each model by its own columns:
+    models that are the same in other words are not told.
+    """
+    a, b = small.design, large.design
+    if a.weights_column != b.weights_column:
+        return Nesting("their weights differ")
+    if sorted(a.formula.offsets) != sorted(b.formula.offsets):
+        return Nesting("their offsets differ")
+    outside = [name for name in a.coefficients if name not in b.coefficients]
+    if outside:
+        return Nesting(f"the smaller one has the fixed effects {', '.join(outside)}, which the larger one has not")
+    if a.sigma_by not in (None, b.sigma_by):
+        return Nesting("the smaller one splits its residual sd otherwise")
+    left = {(g.name, tuple(g.coefficients[c] for c in block)): 0 for g in b.groupings for block in g.blocks}
+    for g in a.groupings:
+        for block in g.blocks:
+            names = tuple(g.coefficients[c] for c in block)
+            home = next((key for key in left if key[0] == g.name and set(names) <= set(key[1])), None)
+            if home is None:
+                together = "correlated " if len(block) > 1 else ""
+                words = ", ".join(names)
+                return Nesting(f"the smaller one lets {together}{words} vary by {g.name}, and the larger one does not")
+            left[home] += len(names)
+    directions = sum(len(names) - known for (_, names), known in left.items())
+    effects = [(term, effect) for term, effect in zip(b.structured, large.effects if b.structured else (), strict=True)]
+    for term in a.structured:
+        at = next((k for k, (other, _) in enumerate(effects) if other.text == term.text), None)
+        if at is None:
+            return Nesting(f"the smaller one has {term.text}, and the larger one does not")
+        effects.pop(at)
+    for term, effect in effects:
+        if effect.null:
+            return Nesting(f"{term.text} of the larger one leaves a part free when its sd is zero")
+        directions += len(effect.hyperparameters)
+    return Nesting(directions=directions)
 
 
 def open_parts(model: Model) -> list[str]:

@@ -87,6 +87,7 @@ def refit(posterior: Posterior, what: str) -> Refit:
     found = estimates_of(posterior, what)
     model = posterior.model
     design = model.design
+    design.require_rows(what)
     if model.family.name != "gaussian" and np.any(design.weights != 1.0):
         raise Unsupported(
             f"{what} draws new responses, and prior weights of a {model.family.name} response say nothing of its "

@@ -76,7 +76,12 @@ def sequential(model: Model, columns: list[int], of: tuple[int, ...]) -> Array:
     With X = Q R in that order, rows of R: what their sum of squares is about in ordinary least squares (Goodnight
     1978, *Tests of hypotheses in fixed effects linear models*, SAS Technical Report R-101).
     """
-    X = model.design.X[:, columns]
+    design = model.design
+    X = design.X[:, columns]
+    if design.reduced is not None:
+        if design.reduced.how == "summed" and (design.weights_column or design.standard_errors is not None):
+            design.require_rows("A sequential test (type I) where rows have weights or standard errors")
+        X = X * np.sqrt(design.reduced.frequency)[:, None]
     R: Array = np.asarray(np.linalg.qr(X, mode="r"))
     rows = R[np.array([columns.index(k) for k in of])]
     L: Array = np.zeros(rows.shape)
@@ -103,6 +108,8 @@ def sum_coded(model: Model) -> Array:
     terms = [tuple(texts[f] for f in term.factors) for term in fixed_terms(design)]
     _, other = learn_coding(terms, rows)
     X = model.working.X
+    if design.reduced is not None:  # the table holds some of the rows, and not those of X
+        X = coding.matrix(rows) @ model.working.to_printed
     if other.shape == X.shape:
         working = np.linalg.solve(X.T @ X, X.T @ other)
         if np.abs(X @ working - other).max() <= SAME * max(np.abs(other).max(), 1.0):

@@ -145,8 +145,8 @@ class Chooser:
         """Return a scale (P,) for each working fixed effect: about what moves eta by the spread of the response."""
         design, X = self.model.design, self.model.working.X
         identity = self.model.family.link.name == "identity"
-        scale = (float(np.std(design.y - design.offset)) or 1.0) if identity else 1.0
-        size = np.sqrt(np.mean(np.square(X), axis=0)) if X.shape[1] else np.ones(0)
+        scale = (design.moments.sd or 1.0) if identity else 1.0
+        size = self.model.sizes(X)
         unit = scale / np.where(size > 0.0, size, 1.0)
         return np.asarray(np.where(self.fixed.support == 0, unit, 1.0))
 
@@ -276,7 +276,7 @@ class Chooser:
         """Return a position about where hyperparameters may be, with small coefficients."""
         scale = 1.0
         if self.model.family.link.name == "identity":
-            scale = float(np.std(self.model.design.y - self.model.design.offset)) or 1.0
+            scale = self.model.design.moments.sd or 1.0
         raw = [np.zeros(0)]
         for part in self.parts:
             raw.append(np.array([np.log(0.5 * scale) if h.role == "sd" else 0.0 for h in part.effect.hyperparameters]))

@@ -57,10 +57,12 @@ def bind_rows(model: Model, parts: Sequence[Component], shapes: Sequence[Shape],
         distinct=np.concatenate([d[0] for d in distinct]),
         distinct_weight=np.concatenate([d[1] for d in distinct]),
         distinct_at=_starts(np.array([len(d[0]) for d in distinct])),
-        counted=np.bincount(own[order], weights=weights > 0.0, minlength=dispersions).astype(np.float64),
+        counted=np.bincount(own[order], weights=weights > 0.0, minlength=dispersions) + design.remainder.count,
+        squares=design.remainder.squares,
     )
     whole = model.family.own  # a user's density has every constant
-    return rows, 0.0 if whole else row_constant(model.family, rows.y, rows.trials, rows.weights)
+    constant = 0.0 if whole else row_constant(model.family, rows.y, rows.trials, rows.weights)
+    return rows, constant + design.remainder.constant
 
 
 def _starts(counts: Array | Integers) -> Integers:

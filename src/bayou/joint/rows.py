@@ -131,6 +131,8 @@ def likelihood(rows: Rows, work: Work) -> float:
                 )  # fmt: skip
                 for i in range(m):
                     by_dispersion += slopes[i]
+        if gaussian:
+            sum_of_rows -= 0.5 * rows.squares[level] / (dispersion * dispersion)
         total += sum_of_rows
         if known:
             continue

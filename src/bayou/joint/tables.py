@@ -102,6 +102,7 @@ class Rows(NamedTuple):
     distinct_weight: Array
     distinct_at: Integers  # (levels or 1, + 1)
     counted: Array  # (levels or 1,) rows with a weight
+    squares: Array  # (levels or 1,) of residuals that no row here has: those of rows that were summed
 
 
 class Map(NamedTuple):

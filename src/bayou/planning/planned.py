@@ -107,7 +107,8 @@ class Plan:
 
     def _rows(self) -> list[str]:
         draws = f"{self.chains} x {self.draws:,} draws"
-        lines = [("", "memory", "disk", "reading", f"a draw ({self.engine})", draws, self.maximiser)]
+        titles = ("", "memory", "disk", "reading", f"a draw ({self.engine})", draws, self.maximiser)
+        lines: list[tuple[str, ...]] = [titles]
         for way in self.ways:
             name = way.name + ("" if way.fits else " (no room)")
             disk = _bytes(way.disk) if way.disk else "–"

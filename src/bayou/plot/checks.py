@@ -11,6 +11,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from bayou._types import Array
+from bayou.design import Design
+from bayou.errors import Unsupported
 from bayou.plot.forests import percent
 from bayou.plot.grids import covariates
 from bayou.plot.lines import response_words
@@ -32,6 +34,7 @@ from bayou.plot.style import (
 )
 from bayou.posterior import Posterior
 from bayou.predict import predict
+from bayou.predict.linear import Rows, training_rows
 
 __all__ = ["draw_predictive_check"]
 
@@ -52,10 +55,14 @@ def draw_predictive_check(
     design = posterior.model.design
     usable = np.flatnonzero(design.trials > 0.0)
     some = usable[np.linspace(0, len(usable) - 1, min(len(usable), MOST_ROWS)).round().astype(np.int64)]
-    rows = covariates(design).frame.take(some)
+    whole = design.reduced is None or design.reduced.how == "blocks"
+    rows: Any = covariates(design).frame.take(some) if whole else _merged_rows(design).taken(some)
     sample = thinned(posterior, positive("draws", draws))
     made: Any = predict(sample, rows, kind="outcome", draws=True, seed=seed)
-    binomial, discrete = posterior.model.family.name == "binomial", posterior.model.family.name in DISCRETE
+    family = posterior.model.family.name
+    # zeros and ones that were merged are counts
+    binomial = family == "binomial" or (family == "bernoulli" and not whole)
+    discrete = family in DISCRETE
     trials = design.trials[some] if binomial else 1.0
     replicated, y = made.values.reshape(-1, len(some)) / trials, design.y[some] / trials
     picture = canvas(8.2, 3.3, size)
@@ -67,14 +74,14 @@ def draw_predictive_check(
         _counts(left, y, replicated, interval)
     else:
         _densities(left, y, replicated)
-    bernoulli = posterior.model.family.name == "bernoulli"
+    bernoulli = family == "bernoulli" and not binomial
     words = response_words(design)
     left.set_xlabel(plain(design.response_name if bernoulli else words))
     right.set_ylabel(plain(words))
     if bernoulli:
         y, replicated, size_of_bin = _bins(y, replicated)
     inside = _row_by_row(right, y, replicated, interval)
-    things = f"bins of {size_of_bin} rows" if bernoulli else "rows"
+    things = f"bins of {size_of_bin} rows" if bernoulli else "rows" if whole else "merged rows"
     right.set_xlabel(things)
     right.set_title(f"{_share(inside)} of the {things} lie in their {chance} interval", loc="left", size=NORMAL)
     many: tuple[Any, str] = (Line2D([], [], color=BLUE, alpha=0.5, linewidth=0.8), "replicated")
@@ -92,6 +99,22 @@ def draw_predictive_check(
         fewer,
     )
     return finish(picture, f"Predictive check of {words}", caption, legend, save)
+
+
+def _merged_rows(design: Design) -> Rows:
+    """Return the rows of a design whose identical rows were merged: their sums are what is replicated.
+
+    Raises
+    ------
+    Unsupported
+        Where rows were summed.
+    """
+    if design.reduced is not None and design.reduced.distinct is None:
+        raise Unsupported(
+            f"A predictive check compares rows, and the {design.given:,} rows were summed to {design.n:,} as they were "
+            "read. Fit a sample of the rows in memory."
+        )
+    return training_rows(design)
 
 
 def _share(inside: float) -> str:

@@ -166,6 +166,7 @@ def evaluator(design: Design, frame: Frame) -> Evaluator:
 
 def covariates(design: Design) -> Covariates:
     """Sort the columns of a design by the part they play."""
+    design.require_data("A plot over the range of a column")
     frame = read(design.data, {name: list(levels) for name, levels in design.categories.items()})
     recipe = design.recipe
     rows = evaluator(design, frame)

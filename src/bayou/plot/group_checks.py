@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from bayou._types import Array
-from bayou.errors import DataError
+from bayou.design import Design
+from bayou.errors import DataError, Unsupported
 from bayou.formula.words import label_text, plural
 from bayou.plot.forests import percent
 from bayou.plot.lines import response_words
@@ -75,12 +76,16 @@ def draw_group_check(
     chance, design = percent(interval), posterior.model.design
     _, labels, codes = group_labels(design, by)
     of, word = _chosen(statistic)
+    times = _refuse_merged(design, statistic, groups)
     sample = thinned(posterior, max(FEWEST, min(positive("draws", draws), NUMBERS // design.n)))
     made: Any = predict(sample, kind="outcome", groups=groups, draws=True, seed=seed)
-    binomial = posterior.model.family.name == "binomial"
+    family = posterior.model.family.name
+    binomial = family == "binomial" or (family == "bernoulli" and times is not None)
     # of a binomial response, each trial is one of the group's values
     replicated, y = made.values.reshape(-1, design.n), design.y
-    pooled = binomial and statistic == "mean"
+    # where rows were merged, each row as given is one of the values
+    counts = design.trials if binomial else times
+    pooled = counts is not None and statistic == "mean"
     if binomial and not pooled:
         trials = np.where(design.trials > 0.0, design.trials, 1.0)
         replicated, y = replicated / trials, y / trials
@@ -88,7 +93,8 @@ def draw_group_check(
     for j in range(len(labels)):
         own = np.flatnonzero(codes == j)
         if pooled:
-            total = max(float(design.trials[own].sum()), 1e-300)
+            assert counts is not None
+            total = max(float(counts[own].sum()), 1e-300)
             observed[j], many[:, j] = y[own].sum() / total, replicated[:, own].sum(axis=1) / total
         else:
             observed[j], many[:, j] = of(y[own]), of(replicated[:, own])
@@ -129,6 +135,26 @@ def draw_group_check(
     if not inside.all():
         legend.append((Line2D([], [], color=ORANGE, marker="o", markersize=3.6, linewidth=0), "data outside"))
     return finish(picture, title, caption, legend, save)
+
+
+def _refuse_merged(design: Design, statistic: Statistic, groups: Groups) -> Array | None:
+    """Return how many rows each stands for where identical ones were merged, None where none were.
+
+    Raises
+    ------
+    Unsupported
+        For what cannot be told from merged or summed rows.
+    """
+    reduced = design.reduced
+    if reduced is None or reduced.how == "blocks":
+        return None
+    if reduced.distinct is None or statistic != "mean" or groups == "marginal":
+        raise Unsupported(
+            f"The {design.given:,} rows were {reduced.how} to {design.n:,} as they were read: of merged rows "
+            "statistic='mean' can be replicated, from groups='observed', 'new' or 'population'; of summed rows none. "
+            "Fit in memory (stream=False), or a sample of the rows."
+        )
+    return reduced.frequency
 
 
 def _ranks(ax: Any, observed: Array, many: Array) -> None:

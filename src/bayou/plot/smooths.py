@@ -199,11 +199,11 @@ def _known_quantiles(
 def _level(posterior: Posterior) -> Array:
     """Return the rest of the predictor at each draw: fixed effects at their average row, the average offset; (S,)."""
     design = posterior.model.design
-    level = np.full(posterior.chains * len(posterior.effect_draws), float(design.offset.mean()))
+    level = np.full(posterior.chains * len(posterior.effect_draws), design.moments.offset)
     if not design.coefficients:
         return level
     beta = posterior.draws["beta"][:, posterior.effect_draws]
-    return np.asarray(level + beta.reshape(len(level), -1) @ design.X.mean(axis=0))
+    return np.asarray(level + beta.reshape(len(level), -1) @ design.moments.fixed.mean)
 
 
 def _draw(ax: Axes, curve: Curve, x: Array, scale: Scale) -> None:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayou.errors import FileError, Unsupported
+from bayou.formula import parse
 from bayou.posterior.columns import decode, encode, plain
+from bayou.posterior.reduced import pack_reduced, same_rows, unpack_reduced
 from bayou.posterior.structures import pack_structure, unpack_structure
 
 if TYPE_CHECKING:
@@ -44,10 +46,11 @@ def pack(model: Model) -> tuple[dict[str, Any], Arrays]:
     arrays: Arrays = {}
     columns = [encode(name, v, f"column_{k}", arrays) for k, (name, v) in enumerate(design.data.items())]
     weights = design.recipe.weights
-    if weights is None and not np.all(design.weights == 1.0):
+    if weights is None and design.reduced is None and not np.all(design.weights == 1.0):
         arrays["weights"] = design.weights  # given as numbers, not as a column
-    index = np.empty(design.n, dtype=object)
-    index[:] = [_label(v) for v in design.index]
+    kept = () if design.reduced is not None else design.index
+    index = np.empty(len(kept), dtype=object)
+    index[:] = [_label(v) for v in kept]
     facts = {
         "formula": model.text,
         "functions": sorted(design.formula.functions),
@@ -63,6 +66,8 @@ def pack(model: Model) -> tuple[dict[str, Any], Arrays]:
         "dropped": design.dropped,
         "shape": _shape(design),
     }
+    if design.reduced is not None:
+        facts["reduced"] = pack_reduced(design, arrays)
     if design.structures:
         objects = enumerate(design.structures.items())
         facts["structures"] = [pack_structure(name, given, f"structure_{k}", arrays) for k, (name, given) in objects]
@@ -88,25 +93,26 @@ def unpack(facts: Mapping[str, Any], arrays: Mapping[str, Any], functions: Mappi
             "give them as functions={...}."
         )
     columns = {c["name"]: decode(c, arrays[c["key"]]) for c in facts["columns"]}
-    model = Model(
-        facts["formula"],
-        frames.read(columns, facts["categories"]),
-        type(families.get(facts["family"]))(link=facts["link"]),
-        _priors_in(facts["priors"]),
-        weights=arrays.get("weights", facts["weights"]),
-        sigma_by=facts["sigma_by"],
-        functions=functions or None,
-        structures={one["name"]: unpack_structure(one, arrays) for one in facts.get("structures", ())} or None,
-    )
+    table = frames.read(columns, facts["categories"])
+    family = type(families.get(facts["family"]))(link=facts["link"])
+    options: dict[str, Any] = {
+        "weights": arrays.get("weights", facts["weights"]),
+        "sigma_by": facts["sigma_by"],
+        "functions": functions or None,
+        "structures": {one["name"]: unpack_structure(one, arrays) for one in facts.get("structures", ())} or None,
+    }
+    if "reduced" in facts:
+        formula = parse(facts["formula"], functions)
+        model = Model.of(unpack_reduced(facts, arrays, formula, table, family, **options), _priors_in(facts["priors"]))
+    else:
+        model = Model(facts["formula"], table, family, _priors_in(facts["priors"]), **options)
     if _shape(model.design) != facts["shape"]:
         raise FileError("the rebuilt model has other coefficients or levels than the saved one; fit again.")
     # what was said of the whole table cannot be read off the rows that were kept
-    model.design = replace(
-        model.design,
-        notes=tuple(facts["notes"]),
-        dropped=facts["dropped"],
-        index=decode(facts["index"], arrays["index"]),
-    )
+    known = {"notes": tuple(facts["notes"]), "dropped": facts["dropped"]}
+    if "reduced" not in facts:
+        known["index"] = decode(facts["index"], arrays["index"])
+    model.design = replace(model.design, **known)
     return model
 
 
@@ -134,6 +140,10 @@ def difference(one: tuple[Mapping[str, Any], Arrays], other: tuple[Mapping[str, 
         same = own in facts2.get("structures", ()) and all(np.array_equal(arrays[k], arrays2[k]) for k in keys)
         if not same:
             return f"another object {own['name']!r} in structures="
+    if ("reduced" in facts) != ("reduced" in facts2):
+        return "rows that were read in blocks on one side and in memory on the other"
+    if "reduced" in facts and not same_rows(facts["reduced"], arrays, facts2["reduced"], arrays2):
+        return "other rows, or the same ones kept in another way"
     if not np.array_equal(arrays.get("weights", 1.0), arrays2.get("weights", 1.0)):
         return "other weights"
     if _json([facts["shape"], facts["categories"]]) != _json([facts2["shape"], facts2["categories"]]):
@@ -149,7 +159,7 @@ def _shape(design: Design) -> dict[str, Any]:
     """Return what the rebuilt model must have in common with the saved one."""
     there = bool(design.structured)
     return {
-        "rows": design.n,
+        "rows": design.given,
         "coefficients": list(design.coefficients),
         "groupings": [[g.name, len(g.levels), list(g.coefficients)] for g in design.groupings],
         **({"structured": [[t.name, len(t.replicates), len(t.nodes)] for t in design.structured]} if there else {}),

@@ -313,7 +313,12 @@ class Posterior:
         statistics = dataset(self.statistics, ("chain", "draw"))
         statistics = statistics.merge(dataset(self.group_statistics, ("chain",)))
         rows = np.arange(design.n)
+        observed: dict[str, Any] = {"response": design.response_name}
+        if design.reduced is not None:
+            observed |= {"rows_given": design.given, "rows_were": design.reduced.how}
         constants = {"trials": design.trials, "weights": design.weights, "offset": design.offset}
+        if design.reduced is not None and design.reduced.how == "merged":
+            constants["frequency"] = design.reduced.frequency  # how many rows as given each stands for
         if design.standard_errors is not None:
             constants["standard_errors"] = design.standard_errors
         fixed = {"X": (("row", "coefficient"), design.X)} if design.coefficients else {}
@@ -324,7 +329,7 @@ class Posterior:
             **({"effects": effects} if part else {}),
             "posterior": dataset(full, ("chain", "draw")),
             "sample_stats": statistics,
-            "observed_data": xr.Dataset({"y": ("row", design.y, {"response": design.response_name})}, {"row": rows}),
+            "observed_data": xr.Dataset({"y": ("row", design.y, observed)}, {"row": rows}),
             "constant_data": xr.Dataset(
                 {**{k: ("row", v) for k, v in constants.items()}, **fixed},
                 {"row": rows, "coefficient": coords["coefficient"]},

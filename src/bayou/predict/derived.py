@@ -174,7 +174,14 @@ def variance_shares(posterior: Posterior) -> dict[str, Array]:
     ----------
     Nakagawa, Johnson & Schielzeth (2017), J. R. Soc. Interface 14: 20170213.
     """
-    rows = training_rows(posterior.model.design)
+    design = posterior.model.design
+    rows, given = training_rows(design), design.given
+    times = np.ones(rows.n) if design.reduced is None else design.reduced.frequency
+    weights = rows.weights
+    if design.reduced is not None and design.reduced.how == "summed":
+        if design.weights_column is not None or design.standard_errors is not None:
+            design.require_rows("A share of variance where rows have weights or standard errors")
+        weights = np.ones(rows.n)  # theirs are how many rows they stand for
     sample = Sample(posterior, effects=False)
     family = posterior.model.family
     first, second, residual = np.zeros((3, sample.size))
@@ -187,22 +194,22 @@ def variance_shares(posterior: Posterior) -> dict[str, Array]:
         spread = np.zeros_like(eta)
         for factor, Z in zip(sample.factors, rows.Z, strict=True):
             share = np.square(np.einsum("spq,np->snq", roots[factor], Z[part])).sum(axis=-1)
-            shares[factor] += share.sum(axis=1)
+            shares[factor] += share @ times[part]
             spread += share
         for k in sample.areas:
             share = sample.structured[k].spread(rows.structured[k], part)
-            shares[areas[k]] += share.sum(axis=1)
+            shares[areas[k]] += share @ times[part]
             spread += share
         centred = eta - rows.offset[part]
-        first += centred.sum(axis=1)
-        second += np.square(centred).sum(axis=1)
-        own = _link_variance(family, eta, spread, sample.dispersion(rows, part), rows.weights[part])
-        residual += own.sum(axis=1)
-    fixed = second / rows.n - np.square(first / rows.n)
+        first += centred @ times[part]
+        second += np.square(centred) @ times[part]
+        own = _link_variance(family, eta, spread, sample.dispersion(rows, part), weights[part])
+        residual += own @ times[part]
+    fixed = second / given - np.square(first / given)
     return {
         "fixed": np.maximum(fixed, 0.0),
-        **{k: v / rows.n for k, v in shares.items()},
-        "residual": residual / rows.n,
+        **{k: v / given for k, v in shares.items()},
+        "residual": residual / given,
     }
 
 
@@ -242,6 +249,7 @@ def residuals(posterior: Posterior, kind: ResidualKind = "response", seed: int |
     if kind not in ("response", "pearson", "quantile"):
         raise DataError(f"kind={kind!r} is not known; kind is one of 'response', 'pearson', 'quantile'.")
     design, family = posterior.model.design, posterior.model.family
+    design.require_rows("A residual")
     rows, sample = training_rows(design), Sample(posterior, effects=True)
     out = np.empty(rows.n)
     mixture = np.random.default_rng(posterior.info.get("seed") if seed is None else seed).random(rows.n)

@@ -14,7 +14,7 @@ from bayou.posterior.names import coordinate
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Elpd", "assembled"]
+__all__ = ["Elpd", "assembled", "standard_error"]
 
 @dataclass(repr=False)
 class Elpd(arviz_stats.ELPDData):
@@ -25,7 +25,8 @@ class Elpd(arviz_stats.ELPDData):
     elpd, se, p
         Sum over rows (groups), its standard error √(n V elpd_i), effective number of parameters.
     elpd_i, pareto_k
-        By row (group): log p(y_i | all others), and k-hat of the weights behind it, zero after a fit without it.
+        By row (group): log p(y_i | all others), and k-hat of the weights behind it, zero after a fit without it. Where
+        identical rows were merged they are of each different row once, and ``rows`` says how many are like it.
     method
         By row (group): "psis", "integrated" (weights of p(y_i | the others, draw) with the group's own coefficients
         integrated out), "marginal" (weights of p(y_i | the others, hyperparameters)) or "refit" (the model was fitted
@@ -35,7 +36,9 @@ class Elpd(arviz_stats.ELPDData):
     of
         What was left out: "row", or the name of the groups.
     rows
-        How many rows each has, (n,).
+        How many rows as given each stands for, (n,).
+    frequency
+        How often each counts in the sums, (n,): ones for groups, and where no rows were merged.
     warning
         Whether some k-hat is still too large.
     """
@@ -44,6 +47,7 @@ class Elpd(arviz_stats.ELPDData):
     notes: tuple[str, ...] = ()
     of: str = "row"
     rows: Any = None
+    frequency: Any = None
 
     @property
     def table(self) -> pd.DataFrame:
@@ -88,17 +92,20 @@ def assembled(
     samples: int,
     good_k: float,
     notes: tuple[str, ...],
+    frequency: Array | None = None,
 ) -> Elpd:
     """Put the parts of a result together; ``lppd`` is the log density of the data at hand, summed up."""
     import xarray as xr
 
     coords = {of: np.arange(len(labels)) if of == "row" else coordinate(labels)}
-    n = len(elpd_i)
+    times = np.ones(len(elpd_i)) if frequency is None else frequency
+    n = int(times.sum())
+    elpd = float(np.sum(times * elpd_i))
     return Elpd(
         kind="loo",
-        elpd=float(elpd_i.sum()),
-        se=float(np.sqrt(n * np.var(elpd_i))),
-        p=float(lppd - elpd_i.sum()),
+        elpd=elpd,
+        se=standard_error(elpd_i, times),
+        p=float(lppd - elpd),
         n_samples=samples,
         n_data_points=n,
         scale="log",
@@ -110,4 +117,11 @@ def assembled(
         notes=notes,
         of=of,
         rows=rows,
+        frequency=times,
     )
+
+
+def standard_error(values: Array, times: Array) -> float:
+    """Return √(n V) of numbers (m,) that each stand n times in a sum, n = Σ times."""
+    mean = np.sum(times * values) / times.sum()
+    return float(np.sqrt(np.sum(times * np.square(values - mean))))

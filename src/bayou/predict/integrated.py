@@ -58,6 +58,8 @@ class Some:
 
     Attributes
     ----------
+    times
+        (m,) how many rows as given are like each: ones where none were merged.
     eta
         (S, m) the predictor without the terms of these levels.
     M
@@ -67,7 +69,9 @@ class Some:
     def __init__(self, sample: Sample, rows: Rows, index: Integers, levels: Sequence[tuple[int, Integers]]) -> None:
         model = sample.posterior.model
         self.family, self.index = model.family, index
-        self.y, self.trials, self.weights = model.design.y[index], rows.trials[index], rows.weights[index]
+        y = model.design.y if rows.y is None else rows.y
+        self.y, self.trials, self.weights = y[index], rows.trials[index], rows.weights[index]
+        self.times = np.ones(len(index)) if rows.frequency is None else rows.frequency[index]
         parts, S = runs(index), sample.size
         nothing = np.empty((S, 0))
         self.eta = np.concatenate([nothing, *(sample.fixed(rows, p) + sample.observed(rows, p) for p in parts)], axis=1)
@@ -87,14 +91,16 @@ class Some:
                 loadings.append(mine @ root)
         self.M = np.concatenate(loadings, axis=2)
 
-    def log_density(self, keep: Array | None = None) -> Array:
-        """Return log p(y_R | rest) (S,), of the rows where ``keep`` (m,) is true."""
-        use = slice(None) if keep is None else np.flatnonzero(keep)
+    def log_density(self, times: Array | None = None) -> Array:
+        """Return log p(y_R | rest) (S,), each row ``times`` (m,) times: a mask leaves rows out."""
+        times = self.times if times is None else np.asarray(times, dtype=np.float64)
+        use = slice(None) if times.all() else np.flatnonzero(times)
         S = len(self.eta)
         m, d = self.M[0, use].shape
         out = np.empty(S)
         block = max(1, NUMBERS // max(1, m * max(d, 1)))
-        y, trials, weights = self.y[use], self.trials[use], self.weights[use]
+        # equal rows add up: as often as they are there is a power of their density
+        y, trials, weights = self.y[use], self.trials[use], self.weights[use] * times[use]
         for start in range(0, S, block):
             part = slice(start, start + block)
             dispersion = None if self.dispersion is None else self.dispersion[part][:, use]

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from bayou._types import Array, Integers, Labels
-from bayou.errors import DataError
+from bayou.errors import DataError, Unsupported
 from bayou.formula.words import plural
 from bayou.predict.integrated import Some
 from bayou.predict.loo import LogLikelihood, relative_efficiency, smoothed, weighted
@@ -64,7 +64,7 @@ def loo(posterior: Posterior, exact: Exact = "auto") -> Elpd:
     Notes
     -----
     A row is a row as given: of a binomial response all its trials together, of a row with weight w the density to the
-    power of w, as if its w copies were left out together.
+    power of w, as if its w copies were left out together. Where identical rows were merged one of them is left out.
 
     References
     ----------
@@ -87,10 +87,14 @@ def loo(posterior: Posterior, exact: Exact = "auto") -> Elpd:
     def after(result: Posterior, i: int) -> float:
         return float(_log_mean(LogLikelihood(result).all(i, i + 1).ravel()))
 
-    work.refit(exact, [np.array([i]) for i in range(n)], after, ROWS, density.design.index)
+    labels, frequency = density.rows.index, density.frequency
+    work.refit(exact, [np.array([i]) for i in range(n)], after, ROWS, labels, one=True)
+    given = int(frequency.sum())
+    if given > n:
+        work.notes.append(f"The {given:,} rows as given are {n:,} different ones: each is computed once, and counts.")
     return assembled(
-        work.elpd, float(found.lppd_i.sum()), work.k, work.method, of="row", labels=density.design.index,
-        rows=np.ones(n, dtype=np.int64), samples=S, good_k=found.good_k, notes=tuple(work.notes),
+        work.elpd, float(np.sum(frequency * found.lppd_i)), work.k, work.method, of="row", labels=labels,
+        rows=frequency.astype(np.int64), samples=S, good_k=found.good_k, notes=tuple(work.notes), frequency=frequency,
     )  # fmt: skip
 
 
@@ -135,8 +139,8 @@ def leave_group_out(posterior: Posterior, by: str | Labels, exact: Exact = "auto
     design = posterior.model.design
     known, labels, codes = group_labels(design, by)
     name = known or name
-    rows = [np.flatnonzero(codes == j) for j in range(len(labels))]
-    alone = _alone(design, rows)
+    kept = [np.flatnonzero(codes == j) for j in range(len(labels))]
+    alone = _alone(design, kept)
     efficiency = relative_efficiency(posterior)
     # many levels of nested factors at once take many points
     most = FEW_DRAWS if any(len(codes) > MOST_COEFFICIENTS for own in alone for _, codes in own) else MOST_DRAWS
@@ -146,6 +150,8 @@ def leave_group_out(posterior: Posterior, by: str | Labels, exact: Exact = "auto
         return Some(of.sample, of.rows, rows[j], alone[j]).log_density()
 
     density = LogLikelihood(_fewer(posterior, most))
+    own = codes[density.kept]
+    rows = [np.flatnonzero(own == j) for j in range(len(labels))]
     S = density.sample.size
     J = len(labels)
     elpd, k, lppd = np.empty(J), np.empty(J), np.empty(J)
@@ -158,8 +164,8 @@ def leave_group_out(posterior: Posterior, by: str | Labels, exact: Exact = "auto
     if not any(len(levels) for levels in alone):
         work.notes.append(f"The model has no coefficients of its own for {name}: all that it knows is shared.")
         work.method[:] = "psis"
-    work.refit(exact, rows, lambda result, j: float(_log_mean(densities(result, j))), GROUPS, labels)
-    sizes = np.array([len(own) for own in rows])
+    work.refit(exact, kept, lambda result, j: float(_log_mean(densities(result, j))), GROUPS, labels)
+    sizes = np.array([int(density.frequency[own].sum()) for own in rows])
     return assembled(
         work.elpd, float(lppd.sum()), work.k, work.method, of=name, labels=labels, rows=sizes, samples=S, good_k=good,
         notes=tuple(work.notes),
@@ -168,6 +174,13 @@ def leave_group_out(posterior: Posterior, by: str | Labels, exact: Exact = "auto
 
 def group_labels(design: Design, by: str | Labels) -> tuple[str, Labels, Integers]:
     """Return the name of groups (none of given labels), their labels (J,) and the group of each row (n,)."""
+    reduced = design.reduced is not None and design.reduced.how != "blocks"
+    factors = ", ".join(repr(g.name) for g in design.groupings) or "none"
+    if reduced and by not in [g.name for g in design.groupings]:
+        raise Unsupported(
+            f"The {design.given:,} rows were reduced to {design.n:,} as they were read: groups can be those of a "
+            f"grouping factor only, here {factors}. Fit in memory (stream=False) for others."
+        )
     if not isinstance(by, str):
         given = np.asarray(by, dtype=object)
         if given.shape != (design.n,):
@@ -182,7 +195,6 @@ def group_labels(design: Design, by: str | Labels) -> tuple[str, Labels, Integer
         values = design.data[by]
         labels, codes = np.unique(values.astype(str), return_inverse=True)
         return by, labels.astype(object), codes.astype(np.int64)
-    factors = ", ".join(repr(g.name) for g in design.groupings) or "none"
     raise DataError(
         f"There is no grouping factor or column {by!r} in the model; its factors are {factors}. Labels of its "
         f"{design.n:,} rows may be given instead: leave_group_out(data['{by}'])."
@@ -209,15 +221,15 @@ def _integrate(density: LogLikelihood, work: Work, heavy: Integers, efficiency: 
     for count in range(1, len(groupings) + 1):
         sharing: dict[tuple[tuple[int, int], ...], list[int]] = {}
         for i in left:
-            levels = _levels_around(density.design, i)
+            levels = _levels_around(density.design, density.rows.codes, i)
             if len(levels) >= count:
                 sharing.setdefault(levels[:count], []).append(i)
         for levels, rows in sharing.items():
-            index = np.flatnonzero(np.any([groupings[g].codes == code for g, code in levels], axis=0))
+            index = np.flatnonzero(np.any([density.rows.codes[g] == code for g, code in levels], axis=0))
             some = Some(density.sample, density.rows, index, [(g, np.array([code])) for g, code in levels])
             whole = some.log_density()
             for row in rows:
-                work.take(row, *smoothed(whole - some.log_density(index != row), efficiency))
+                work.take(row, *smoothed(whole - some.log_density(some.times - (index == row)), efficiency))
         left = [i for own in sharing.values() for i in own if work.k[i] > HEAVY or work.method[i] != "integrated"]
     work.tell_integrated()
 
@@ -245,17 +257,17 @@ def _marginalise(posterior: Posterior, work: Work, heavy: Integers, exact: Exact
         )
 
 
-def _levels_around(design: Design, i: int) -> tuple[tuple[int, int], ...]:
+def _levels_around(design: Design, codes: Sequence[Integers], i: int) -> tuple[tuple[int, int], ...]:
     """Return factors and levels of row i that may be integrated together, those with the fewest rows first."""
     groupings = design.groupings
-    members = [np.flatnonzero(g.codes == g.codes[i]) for g in groupings]
+    members = [np.flatnonzero(own == own[i]) for own in codes]
     index, levels, d = np.zeros(0, dtype=np.int64), [], 0
     for g in sorted(range(len(groupings)), key=lambda g: len(members[g])):
         union, p = np.union1d(index, members[g]), groupings[g].Z.shape[1]
         if len(union) > MOST_ROWS or d + p > MOST_COEFFICIENTS:
             break
         index, d = union, d + p
-        levels.append((g, int(groupings[g].codes[i])))
+        levels.append((g, int(codes[g][i])))
     return tuple(levels)
 
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from bayou.posterior import Posterior
     from bayou.predict.linear import Rows
 
-__all__ = ["fresh_levels", "is_missing", "numbered", "open_lines", "refuse_lacking", "refuse_unseen_structured"]
+__all__ = ["Numbering", "fresh_levels", "is_missing", "numbered", "open_lines", "refuse_lacking"]
+__all__ += ["refuse_unseen_structured"]
 
 
 def is_missing(label: Any) -> bool:
@@ -28,24 +29,36 @@ def is_missing(label: Any) -> bool:
         return True
 
 
-def numbered(codes: Integers, labels: Labels) -> Integers:
+class Numbering:
+    """Numbers of levels in order of appearance, from one block of rows to the next."""
+
+    def __init__(self) -> None:
+        self.seen: dict[Any, int] = {}
+        self.count = 0
+
+    def of(self, label: Any) -> int:
+        """Return the number of a level; a missing one is a new one each time."""
+        if not is_missing(label):
+            number = self.seen.setdefault(label, self.count)
+            if number < self.count:
+                return number
+        self.count += 1
+        return self.count - 1
+
+
+def numbered(labels: Labels, known: Numbering) -> Integers:
     """Return numbers of the levels in order of appearance; a row of missing level stands alone."""
-    seen: dict[Any, int] = {}
-    out = np.empty(len(codes), dtype=np.int64)
-    for i, label in enumerate(labels):
-        key = (i,) if is_missing(label) else label
-        out[i] = seen.setdefault(key, len(seen))
-    return out
+    return np.array([known.of(label) for label in labels], dtype=np.int64)
 
 
-def fresh_levels(term: StructuredTerm, piece: Piece) -> Integers:
+def fresh_levels(term: StructuredTerm, piece: Piece, known: Numbering) -> Integers:
     """Return the number of the fresh copy (curves) or area of each row, (n,)."""
     if term.kind in CURVES:
-        return numbered(np.zeros(len(piece.copies), dtype=np.int64), piece.copies)
+        return numbered(piece.copies, known)
     keys = np.empty(len(piece.labels), dtype=object)
     for i, (area, own) in enumerate(zip(piece.labels, piece.copies, strict=True)):
         keys[i] = None if is_missing(area) or is_missing(own) else (area, own)
-    return numbered(np.zeros(len(keys), dtype=np.int64), keys)
+    return numbered(keys, known)
 
 
 def open_lines(posterior: Posterior) -> list[str]:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bayou._types import Array, Integers, Labels
-from bayou.errors import DataError
+from bayou.errors import DataError, Unsupported
 from bayou.predict.structured import Piece, StructuredSample, acts_as_group, training_piece
 
 if TYPE_CHECKING:
-    from bayou.design import Design
+    from bayou.design import Design, NewRows
     from bayou.posterior import Posterior
 
-__all__ = ["Rows", "Sample", "blocks", "new_rows", "require_memory", "training_rows"]
+__all__ = ["Rows", "Sample", "blocks", "coded_rows", "given_rows", "new_rows", "require_memory", "training_rows"]
 
 BLOCK_NUMBERS = 4_000_000  # numbers in one (draws, rows) block: 32 MB
 BRANCH = 10  # of the seed, of the first structured effect
@@ -28,7 +28,8 @@ class Rows:
     """What predictions need to know of n rows, seen before or not.
 
     ``codes`` are -1 where a level is unseen or missing; ``absent`` are columns that are not there; ``structured`` has
-    a `Piece` for each structured effect of the model; ``notes`` say what lies beyond the fitted data.
+    a `Piece` for each structured effect of the model; ``notes`` say what lies beyond the fitted data. Of `given_rows`
+    also the outcomes ``y``, how many rows as given are like each, ``frequency``, and the row of the design, ``kept``.
     """
 
     X: Array
@@ -44,11 +45,32 @@ class Rows:
     absent: tuple[str, ...] = ()
     structured: tuple[Piece, ...] = ()
     notes: tuple[str, ...] = ()
+    y: Array | None = None
+    frequency: Array | None = None
+    kept: Integers | None = None
 
     @property
     def n(self) -> int:
         """Number of rows."""
         return len(self.X)
+
+    def taken(self, at: Integers) -> Rows:
+        """Return some of the rows, as often as they are named."""
+        errors = self.standard_errors
+        return replace(
+            self,
+            X=self.X[at],
+            offset=self.offset[at],
+            trials=self.trials[at],
+            weights=self.weights[at],
+            standard_errors=None if errors is None else errors[at],
+            sigma_codes=self.sigma_codes[at],
+            codes=tuple(codes[at] for codes in self.codes),
+            labels=tuple(labels[at] for labels in self.labels),
+            Z=tuple(Z[at] for Z in self.Z),
+            index=np.asarray(self.index)[at],
+            structured=tuple(piece.taken(at) for piece in self.structured),
+        )
 
 
 def training_rows(design: Design) -> Rows:
@@ -69,9 +91,43 @@ def training_rows(design: Design) -> Rows:
     )
 
 
+def given_rows(design: Design) -> Rows:
+    """Return the rows as they were given, those that are alike in everything once: where none were merged, all.
+
+    Raises
+    ------
+    Unsupported
+        Where only sums over the rows were kept.
+    """
+    rows = training_rows(design)
+    if design.reduced is None or design.reduced.how == "blocks":
+        every = np.arange(design.n, dtype=np.int64)
+        return replace(rows, y=design.y, frequency=np.ones(design.n), kept=every)
+    distinct = design.reduced.distinct
+    if distinct is None:
+        raise Unsupported(
+            f"The {design.given:,} rows were summed to {design.n:,} as they were read, and this asks for each of them. "
+            "Fit a sample of the rows in memory."
+        )
+    return replace(
+        rows.taken(distinct.row),
+        offset=distinct.offset,
+        trials=distinct.trials,
+        weights=distinct.weights,
+        index=np.arange(len(distinct.row)),
+        y=distinct.y,
+        frequency=distinct.frequency,
+        kept=distinct.row,
+    )
+
+
 def new_rows(design: Design, data: Any) -> Rows:
     """Return the rows of new data, built with the means, knots and levels remembered by the design."""
-    new = design.rebuild(data)
+    return data if isinstance(data, Rows) else coded_rows(design.rebuild(data))
+
+
+def coded_rows(new: NewRows) -> Rows:
+    """Return rows that a design has coded."""
     return Rows(
         new.X,
         new.offset,

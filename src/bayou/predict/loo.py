@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 from bayou._types import Array
 from bayou.errors import Unsupported
 from bayou.posterior.convergence import effective_size
-from bayou.predict.linear import Sample, blocks, training_rows
+from bayou.predict.linear import Sample, blocks, given_rows
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -25,30 +25,38 @@ REFF_COLUMNS = 1000
 
 
 class LogLikelihood:
-    """log p(y_i | draw) for any block of rows, with every constant; nothing is kept."""
+    """log p(y_i | draw) for any block of rows as given, with every constant; nothing is kept.
+
+    Attributes
+    ----------
+    rows
+        The rows; where identical ones were merged each different one once, as often as its ``frequency`` says.
+    """
 
     def __init__(self, posterior: Posterior) -> None:
         self.design = posterior.model.design
         self.family = posterior.model.family
-        self.rows = training_rows(self.design)
+        self.rows = given_rows(self.design)
+        assert self.rows.y is not None and self.rows.frequency is not None and self.rows.kept is not None
+        self.y, self.frequency, self.kept = self.rows.y, self.rows.frequency, self.rows.kept
         self.sample = Sample(posterior, effects=True)
-        self.shape = (self.sample.chains, len(self.sample.draws), self.design.n)
+        self.shape = (self.sample.chains, len(self.sample.draws), self.rows.n)
 
     def block(self, part: slice) -> Array:
         """Return the block of rows ``part``, shape (chain, draw, rows)."""
         eta = self.sample.fixed(self.rows, part) + self.sample.observed(self.rows, part)
         values = self.family.log_density(
-            self.design.y[part],
+            self.y[part],
             eta,
             self.sample.dispersion(self.rows, part),
-            trials=self.design.trials[part],
-            weights=self.design.weights[part],
+            trials=self.rows.trials[part],
+            weights=self.rows.weights[part],
         )
         return np.asarray(values).reshape(*self.shape[:2], -1)
 
     def all(self, start: int = 0, stop: int | None = None) -> Array:
         """Return rows from ``start`` to ``stop``, computed in blocks."""
-        stop = self.design.n if stop is None else stop
+        stop = self.rows.n if stop is None else stop
         out = np.empty((*self.shape[:2], stop - start))
         for part in blocks(stop - start, self.sample.size):
             out[:, :, part] = self.block(slice(start + part.start, start + part.stop))
@@ -87,11 +95,14 @@ def lazy_log_likelihood(posterior: Posterior) -> xr.Dataset:
 
     # the wrappers that xarray puts around the arrays of a file: read on demand, then kept
     array = indexing.MemoryCachedArray(indexing.CopyOnWriteArray(indexing.LazilyIndexedArray(Lazy())))
-    coords = {
+    coords: dict[str, Any] = {
         "chain": np.arange(pointwise.shape[0]),
         "draw": pointwise.sample.draws,
         "row": np.arange(pointwise.shape[2]),
     }
+    if pointwise.design.reduced is not None and pointwise.design.reduced.distinct is not None:
+        # of each different row once: how many there are, and the row of the other groups that it is part of
+        coords |= {"frequency": ("row", pointwise.frequency), "merged_row": ("row", pointwise.kept)}
     return xr.Dataset({"y": xr.Variable(("chain", "draw", "row"), array)}, coords)
 
 

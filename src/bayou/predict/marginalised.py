@@ -24,7 +24,7 @@ EASY, LARGEST = 4000, 50_000  # rows and coefficients up to which there are the 
 
 
 def row_densities(posterior: Posterior) -> tuple[Array, bool] | None:
-    """Return log p(y_i | all other rows, theta) (M, n) at draws of theta, and whether it is exact.
+    """Return log p(y_i | all other rows, theta) (M, rows as given) at draws of theta, and whether it is exact.
 
     It is for a Gaussian response with identity link; otherwise from the Laplace approximation of the coefficients with
     a corrected mean, out of which each row's likelihood is taken again (Rue, Martino & Chopin 2009; Vehtari, Mononen,
@@ -41,11 +41,12 @@ def row_densities(posterior: Posterior) -> tuple[Array, bool] | None:
     places = np.unique(np.linspace(0, posterior.size - 1, count).astype(int))
     thetas = hyperparameters(field, posterior, places)
     thetas = thetas.reshape(-1, thetas.shape[-1]) if field.size else np.zeros((1, 0))
-    out = np.full((len(thetas), rows.n), np.nan)
+    given = rows.given()
+    out = np.full((len(thetas), given.n), np.nan)
     for k, theta in enumerate(thetas):
         node = look(field, rows, theta, np.zeros(field.size), "variational", -np.inf)
         if not isinstance(node, float):
-            cavity = Cavity(rows, node)
+            cavity = Cavity(given, given.at(node))
             out[k] = np.where(cavity.failed & (not rows.gaussian), np.nan, cavity.log_cpo)
     found = out[~np.isnan(out).all(axis=1)]
     return (found, rows.gaussian) if len(found) >= FEWEST // 2 or not field.size else None

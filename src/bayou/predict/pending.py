@@ -68,8 +68,12 @@ class Work:
         density: Callable[[Posterior, int], float],
         branch: int,
         labels: Labels,
+        one: bool = False,
     ) -> None:
-        """Fit the model without what is still bad, as far as ``exact`` says."""
+        """Fit the model without what is still bad, as far as ``exact`` says.
+
+        With ``one`` the rows are numbers of different rows as given, of each of which one is left out.
+        """
         bad = self.bad()
         seconds = float(self.posterior.info.get("seconds", 0.0))
         what = self.what
@@ -91,7 +95,7 @@ class Work:
         failed, loose = [], 0
         for i in np.sort(chosen):
             try:
-                result, agree = refitted(self.posterior, rows[i], (branch, int(i)))
+                result, agree = refitted(self.posterior, rows[i], (branch, int(i)), one)
             except BayouError as problem:
                 failed.append(f"{labels[i]} ({problem})")
                 continue

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from scipy.special import ndtr
 
 from bayou._types import Array
-from bayou.errors import DataError
+from bayou.errors import BayouError, DataError, Unsupported
 from bayou.predict.levels import (
+    Numbering,
     fresh_levels,
     is_missing,
     numbered,
@@ -19,7 +22,8 @@ from bayou.predict.levels import (
     refuse_lacking,
     refuse_unseen_structured,
 )
-from bayou.predict.linear import Rows, Sample, blocks, new_rows, require_memory, training_rows
+from bayou.predict.linear import Rows, Sample, blocks, coded_rows, new_rows, require_memory, training_rows
+from bayou.predict.streamed import collected, named, refuse_draws, row_blocks, source_of, written
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 
     from bayou.families import Family
     from bayou.posterior import Posterior
+    from bayou.streaming import Source, Stream
 
 from typing import Literal, TypeAlias
 
@@ -50,7 +55,8 @@ def predict(
     interval: float = 0.95,
     draws: bool = False,
     seed: int | None = None,
-) -> pd.DataFrame | xr.DataArray:
+    out: str | os.PathLike[str] | None = None,
+) -> pd.DataFrame | xr.DataArray | Path:
     """Predict the rows of ``new_data``, or those the model was fitted to.
 
     Parameters
@@ -58,7 +64,9 @@ def predict(
     posterior
         The result of a fit.
     new_data
-        Rows with the columns of the formula, in any data frame; None takes the fitted rows.
+        Rows with the columns of the formula, in any data frame; None takes the fitted rows. Files, folders and
+        queries are read in blocks, and so are the fitted rows where they were. Where rows of a table in memory were
+        merged these are the merged ones, in the order of the design: outcomes are counts out of their trials.
     kind
         ``"mean"``: the mean response (binomial: the probability); ``"linear"``: eta;
         ``"outcome"``: new responses (binomial: counts of successes).
@@ -73,6 +81,9 @@ def predict(
         Return the draws themselves instead of their summary.
     seed
         The same seed gives the same draws; None takes the seed of the fit.
+    out
+        A Parquet file to write block by block, with the number of each row; its path is returned. Memory holds one
+        block. Without it answers for more than 5.6 million rows that stream are refused.
 
     Returns
     -------
@@ -83,6 +94,8 @@ def predict(
     ------
     DataError
         For an unseen level under ``groups="observed"``, naming levels and options, and for unusable rows.
+    FileError
+        When ``out`` cannot be written.
 
     Notes
     -----
@@ -99,24 +112,59 @@ def predict(
     >>> bands = fit.predict({"ses": [0.5], "school": ["a new one"]}, groups="new", kind="outcome")
     """
     _check_options(kind, groups, interval)
+    if seed is not None and (not isinstance(seed, (int, np.integer)) or isinstance(seed, bool)):
+        raise DataError(f"seed={seed!r}: give a whole number, or None.")
+    seed = abs(int(posterior.info.get("seed") or 0 if seed is None else seed))
     design = posterior.model.design
+    source = source_of(design, new_data, draws, out)
+    if source is None and out is not None:
+        raise Unsupported("the rows that the model was fitted to are not at hand: give them as new_data.")
+    if source is not None:
+        refuse_draws(draws, posterior)
+        tables = _in_blocks(posterior, source, kind, groups, interval, seed)
+        return collected(tables) if out is None else written(tables, out)
+    if new_data is None:
+        design.require_rows("Prediction for the fitted rows, unless they are given again as new_data,")
     rows = training_rows(design) if new_data is None else new_rows(design, new_data)
+    _check_rows(posterior, rows, kind, groups)
+    compute = _Predictor(posterior, rows, kind, groups, seed)
+    answer = _draws(compute, rows) if draws else _summary(compute, rows, interval)
+    notes = [*rows.notes, *(open_lines(posterior) if groups in ("new", "marginal") else [])]
+    if notes:
+        answer.attrs["notes"] = notes
+    return answer
+
+
+def _in_blocks(
+    posterior: Posterior, source: Source | Stream, kind: Kind, groups: Groups, interval: float, seed: int
+) -> Iterator[pd.DataFrame]:
+    """Predict block by block; the numbers drawn are those for all rows at once."""
+    design, compute, start = posterior.model.design, None, 0
+    size = Sample(posterior, effects=groups == "observed", seed=seed).size
+    for positions, frame in row_blocks(design, source, size):
+        try:
+            rows = coded_rows(design.recipe.rebuild(frame, False, positions))
+            _check_rows(posterior, rows, kind, groups)
+            if compute is None:
+                compute = _Predictor(posterior, rows, kind, groups, seed)
+            else:
+                compute.go_on(rows, start)
+            answer = _summary(compute, rows, interval)
+        except BayouError as error:
+            raise named(error, positions) from error
+        start += rows.n
+        notes = [*rows.notes, *(open_lines(posterior) if groups in ("new", "marginal") else [])]
+        answer.attrs.update({"notes": notes} if notes else {})
+        yield answer
+
+
+def _check_rows(posterior: Posterior, rows: Rows, kind: Kind, groups: Groups) -> None:
     refuse_lacking(posterior, rows)
     if groups == "observed":
         _refuse_unseen(posterior, rows)
         refuse_unseen_structured(posterior, rows, CHOICES)
     if kind == "outcome":
         _refuse_without_trials(posterior, rows)
-    if seed is not None and (not isinstance(seed, (int, np.integer)) or isinstance(seed, bool)):
-        raise DataError(f"seed={seed!r}: give a whole number, or None.")
-    if seed is None:
-        seed = posterior.info.get("seed") or 0
-    compute = _Predictor(posterior, rows, kind, groups, abs(int(seed)))
-    answer = _draws(compute, rows) if draws else _summary(compute, rows, interval)
-    notes = [*rows.notes, *(open_lines(posterior) if groups in ("new", "marginal") else [])]
-    if notes:
-        answer.attrs["notes"] = notes
-    return answer
 
 
 def _check_options(kind: str, groups: str, interval: float) -> None:
@@ -167,12 +215,22 @@ class _Predictor:
     def __post_init__(self) -> None:
         self.sample = Sample(self.posterior, effects=self.groups == "observed", seed=self.seed)
         self.family = self.posterior.model.family
+        self.start = 0
+        self.known = [Numbering() for _ in self.rows.codes]
+        self.known_places = {k: Numbering() for k in self.sample.areas}
         if self.groups == "new":
-            pairs = zip(self.rows.codes, self.rows.labels, strict=True)
-            self.fresh_codes = [numbered(codes, labels) for codes, labels in pairs]
-            terms = self.posterior.model.design.structured
-            self.fresh_places = {k: fresh_levels(terms[k], self.rows.structured[k]) for k in self.sample.areas}
             self.roots = [self.sample.root(factor) for factor in self.sample.factors]
+        self.go_on(self.rows, 0)
+
+    def go_on(self, rows: Rows, start: int) -> None:
+        """Take the next rows, which begin at a number; levels that were fresh before keep their coefficients."""
+        self.rows, self.start = rows, start
+        if self.groups == "new":
+            self.fresh_codes = [numbered(labels, own) for labels, own in zip(rows.labels, self.known, strict=True)]
+            terms = self.posterior.model.design.structured
+            self.fresh_places = {
+                k: fresh_levels(terms[k], rows.structured[k], own) for k, own in self.known_places.items()
+            }
 
     def block(self, part: slice) -> Array:
         eta = self.sample.fixed(self.rows, part)
@@ -185,14 +243,14 @@ class _Predictor:
             if self.kind == "mean":
                 return integrated_mean(self.family, eta, variance)
             # each row of the marginal outcome meets a group of its own
-            eta += np.sqrt(variance) * self._generator(OUTCOMES, part.start, 1).standard_normal(eta.shape)
+            eta += np.sqrt(variance) * self._generator(OUTCOMES, self.start + part.start, 1).standard_normal(eta.shape)
         if self.kind == "linear":
             return eta
         if self.kind == "mean":
             return np.asarray(self.family.mean(eta))
         return np.asarray(
             self.family.sample(
-                self._generator(OUTCOMES, part.start, 0),
+                self._generator(OUTCOMES, self.start + part.start, 0),
                 eta,
                 self.sample.dispersion(self.rows, part),
                 trials=self.rows.trials[part],

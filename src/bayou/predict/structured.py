@@ -74,6 +74,22 @@ class Piece:
         return np.repeat(np.arange(len(self.start) - 1), np.diff(self.start))
 
 
+    def taken(self, at: Integers) -> Piece:
+        """Return the effect in some of the rows, as often as they are named."""
+        counts = np.diff(self.start)[at]
+        start = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        entry = np.arange(start[-1]) + np.repeat(self.start[at] - start[:-1], counts)
+        return Piece(
+            start,
+            self.replicate[entry],
+            self.node[entry],
+            self.value[entry],
+            self.coordinate[entry],
+            self.labels[at],
+            self.copies[at],
+        )
+
+
 def training_piece(term: StructuredTerm) -> Piece:
     """Return an effect in the rows that the model was fitted to."""
     first = term.start[:-1]

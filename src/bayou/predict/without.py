@@ -13,8 +13,10 @@ from bayou._types import Array, Integers
 from bayou.errors import Unsupported
 from bayou.model import Model
 from bayou.posterior.convergence import r_hat
+from bayou.streaming.merged import less
 
 if TYPE_CHECKING:
+    from bayou.design import Design, Distinct
     from bayou.design.structured import StructuredTerm
     from bayou.engines.base import Engine
     from bayou.posterior import Posterior
@@ -51,12 +53,20 @@ def engine_of(posterior: Posterior) -> Engine:
     return replace(made, **{name: value for name, value in quiet.items() if name in known})
 
 
-def without(model: Model, rows: Integers) -> Model:
+def without(model: Model, rows: Integers, one: bool = False) -> Model:
     """Return the model without some rows: same columns, levels, nodes and frozen priors.
 
-    A level whose rows are all left out stays, and its coefficients have their prior.
+    A level whose rows are all left out stays, and its coefficients have their prior. Where identical rows were merged
+    the rows are those of the design, or with ``one`` the different rows as given, one of each.
     """
     design = model.design
+    if design.reduced is not None and design.reduced.distinct is not None:
+        return _made(model, _less(design, design.reduced.distinct, rows, one))
+    if design.reduced is not None and design.reduced.how == "summed":
+        raise Unsupported(
+            f"The {design.given:,} rows were summed to {design.n:,} as they were read, and this leaves out single ones "
+            "of them. Fit a sample of the rows in memory."
+        )
     keep = np.ones(design.n, dtype=bool)
     keep[rows] = False
     groupings = tuple(
@@ -75,10 +85,24 @@ def without(model: Model, rows: Integers) -> Model:
         index=design.index[keep],
         structured=tuple(_kept(term, keep) for term in design.structured),
     )
+    return _made(model, smaller)
+
+
+def _made(model: Model, design: Design) -> Model:
     made = Model.__new__(Model)
     made.priors_given = True
-    made._set(smaller, model.bound, model.effects)
+    made._set(design, model.bound, model.effects)
     return made
+
+
+def _less(design: Design, distinct: Distinct, rows: Integers, one: bool) -> Design:
+    """Return a design of merged rows without some of them."""
+    frequency = distinct.frequency.copy()
+    if one:
+        frequency[rows] -= 1.0
+    else:
+        frequency[np.isin(distinct.row, rows)] = 0.0
+    return less(design, frequency)
 
 
 def _kept(term: StructuredTerm, keep: Array) -> StructuredTerm:
@@ -90,7 +114,9 @@ def _kept(term: StructuredTerm, keep: Array) -> StructuredTerm:
     )
 
 
-def refitted(posterior: Posterior, rows: Integers, branch: tuple[int, ...]) -> tuple[Posterior, bool]:
+def refitted(
+    posterior: Posterior, rows: Integers, branch: tuple[int, ...], one: bool = False
+) -> tuple[Posterior, bool]:
     """Fit the model without some rows, by the same engine with the same settings.
 
     Parameters
@@ -101,6 +127,8 @@ def refitted(posterior: Posterior, rows: Integers, branch: tuple[int, ...]) -> t
         To leave out.
     branch
         Of the seed of that fit: the same one gives the same draws.
+    one
+        See `without`.
 
     Returns
     -------
@@ -108,7 +136,7 @@ def refitted(posterior: Posterior, rows: Integers, branch: tuple[int, ...]) -> t
     """
     seed = abs(int(posterior.info.get("seed") or 0))
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=branch))
-    result = engine_of(posterior).run(without(posterior.model, rows), rng)
+    result = engine_of(posterior).run(without(posterior.model, rows, one), rng)
     agree = True
     if result.chained and result.chains > 1:
         agree = bool(np.nanmax(r_hat(result.matrix()), initial=1.0) <= LOOSE)

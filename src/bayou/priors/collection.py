@@ -187,6 +187,7 @@ def _spanning_grouping(design: Design) -> tuple[Grouping, Array]:
 
 def _least_squares(design: Design, grouping: Grouping, response: Array) -> tuple[Array, Array]:
     """Return the estimates (J', p) of the levels that determine them, and their residual variances."""
+    design.require_rows("A least-squares fit of each level for unit-information priors")
     order = np.argsort(grouping.codes, kind="stable")
     bounds = np.searchsorted(grouping.codes[order], np.arange(len(grouping.levels) + 1))
     counts = design.family.name != "gaussian"

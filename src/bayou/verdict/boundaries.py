@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
     from bayou.posterior import Marginal, Posterior
 
@@ -22,9 +20,9 @@ def boundaries(posterior: Posterior) -> list[str]:
     if posterior.dispersion == "sigma":
         known = _marginal(posterior, "sigma")
         unit = float(posterior.draws["sigma"].mean()) if known is None else known.mean
-    for grouping in design.groupings:
+    for grouping, moments in zip(design.groupings, design.moments.groups, strict=True):
         name = posterior.names[grouping.name]
-        sizes = np.sqrt(np.mean(np.square(grouping.Z), axis=0))
+        sizes = moments.rms
         for k, column in enumerate(grouping.coefficients):
             row = f"sd_{name}[{column}]"
             if row not in posterior.rows:

@@ -173,6 +173,9 @@ class AtMode(ABC):
                 self.model.design.sigma_codes, weights=self.data_weights > 0.0, minlength=self.levels
             )
             kernel_sum -= float(counted @ np.log(self.dispersion))
+            kernel_sum += self.model.design.remainder.log_density(self.dispersion)
+        elif self.gaussian:
+            kernel_sum += self.model.design.remainder.log_density(np.ones(1))
         elif self.levels:
             s = self.system
             kernel_sum = float(row_dispersion(self.code, s.y, s.trials, s.weights, eta, self.row_dispersion))
@@ -183,7 +186,8 @@ class AtMode(ABC):
         """What the kernels leave out of the log likelihood: it depends on the responses alone."""
         if self._constant is None:
             s = self.system
-            self._constant = row_constant(self.family, s.y, s.trials, self.data_weights)
+            left_out = self.model.design.remainder.constant
+            self._constant = row_constant(self.family, s.y, s.trials, self.data_weights) + left_out
         return self._constant
 
     def log_ratio(self, X: Array) -> Array:

@@ -100,9 +100,9 @@ class Field(AtMode):
             )
         self.layout = lay_out(model, self.parts, P if integrated else 0) if layout is None else layout
         self.levels = 0 if model.family.dispersion is None or model.dispersion_known else len(design.sigma_levels)
-        scale = float(np.std(design.y - design.offset)) if model.family.link.name == "identity" else 1.0
+        scale = design.moments.sd if model.family.link.name == "identity" else 1.0
         self.scale = scale if scale > 0.0 else 1.0
-        sizes = np.sqrt(np.mean(np.square(self.X), axis=0)) if P else np.ones(0)
+        sizes = model.sizes(self.X)
         self.beta_unit = self.scale / np.where(sizes > 0.0, sizes, 1.0)
         self.explicit = 0 if integrated else P
         self.hyper = sum(len(p.effect.hyperparameters) for p in self.parts) + self.levels
@@ -166,8 +166,8 @@ class Field(AtMode):
         for component in self.parts:
             unit = np.ones(len(component.effect.hyperparameters))
             if component.grouping >= 0:
-                Z = self.model.design.groupings[component.grouping].Z[:, list(component.columns)]
-                unit[: Z.shape[1]] = np.maximum(np.sqrt(np.mean(np.square(Z), axis=0)), 1e-300)
+                sizes = self.model.design.moments.groups[component.grouping].rms[list(component.columns)]
+                unit[: len(sizes)] = np.maximum(sizes, 1e-300)
             for h, size in zip(component.effect.hyperparameters, unit, strict=True):
                 out.append(np.array([h.initial + (math.log(self.scale / size) if h.role == "sd" else 0.0)]))
         start = math.log(0.7 * self.scale) if self.gaussian else 1.0
@@ -342,7 +342,8 @@ class Field(AtMode):
             by_row = self.work.by_row
             one = not self.gaussian
             total = [by_row.sum()] if one else np.bincount(self.model.design.sigma_codes, by_row, self.levels)
-            out.append(np.asarray(total, dtype=np.float64))
+            slopes = np.asarray(total, dtype=np.float64)
+            out.append(slopes + self.model.design.remainder.slopes(self.dispersion) if self.gaussian else slopes)
         slopes = np.concatenate([np.zeros(0), *out])
         slopes[self.explicit :][theta != self._placed[self.explicit :]] = 0.0
         return slopes

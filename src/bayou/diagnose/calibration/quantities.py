@@ -79,9 +79,10 @@ def quantities_of(posterior: Posterior) -> dict[str, Array]:
     out = {name: values.reshape(-1) for name, values in found.items()}
     pointwise = LogLikelihood(posterior)
     total = np.zeros(posterior.chains * posterior.size)
-    for at in range(0, posterior.model.design.n, 4096):
-        part = pointwise.all(at, min(at + 4096, posterior.model.design.n))
-        total += part.sum(axis=-1).reshape(-1)
+    rows = pointwise.shape[2]
+    for at in range(0, rows, 4096):
+        part = pointwise.all(at, min(at + 4096, rows))
+        total += (part * pointwise.frequency[at : at + 4096]).sum(axis=-1).reshape(-1)
     if "beta" in posterior.draws and posterior.model.design.coefficients:
         of_beta = [log_density_beta(posterior.model.bound, beta) for beta in posterior.flat("beta")]
         out[LOG_PRIOR] = np.array(of_beta)

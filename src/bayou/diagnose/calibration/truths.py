@@ -15,6 +15,7 @@ from bayou.posterior import Posterior, factor_names
 from bayou.predict.linear import Rows, Sample, training_rows
 
 if TYPE_CHECKING:
+    from bayou.design import Design, Reduced
     from bayou.design.structured import StructuredTerm
     from bayou.model import Model
 
@@ -113,6 +114,7 @@ def new_response(model: Model, truth: Mapping[str, Array], rng: np.random.Genera
         If it holds what the family cannot have: the parameters were too large for numbers.
     """
     design = model.design
+    design.require_rows("Calibration by simulated responses")
     sample = Sample(Posterior(model=model, engine="", draws=dict(truth)), effects=True)
     rows: Rows = training_rows(design)
     whole = slice(0, design.n)
@@ -131,10 +133,18 @@ def new_response(model: Model, truth: Mapping[str, Array], rng: np.random.Genera
 
 
 def with_response(model: Model, y: Array) -> Model:
-    """Return the same model, frozen priors and all, with another response (n,)."""
+    """Return the same model, frozen priors and all, with another response (n,).
+
+    Where identical rows were merged the response is of the merged rows, which then stand for themselves.
+    """
     other = copy.copy(model)
-    other.design = replace(model.design, y=np.ascontiguousarray(y, dtype=np.float64))
+    other.design = replace(model.design, y=np.ascontiguousarray(y, dtype=np.float64), reduced=_own(model.design))
     return other
+
+
+def _own(design: Design) -> Reduced | None:
+    """Return what rows with another response come from: merged ones stand for themselves then."""
+    return None if design.reduced is None or design.reduced.how == "merged" else design.reduced
 
 
 def joined(model: Model) -> Model:
@@ -161,6 +171,7 @@ def joined(model: Model) -> Model:
         X=np.ascontiguousarray(np.vstack([own.X, own.X])),
         groupings=groupings,
         structured=tuple(_twice(term) for term in own.structured),
+        reduced=_own(own),
         **twice,
     )
     for name in ("working", "structure"):  # what was computed of the rows

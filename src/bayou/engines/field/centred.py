@@ -201,8 +201,8 @@ class _Density:
             design, family = target.model.design, target.model.family
             mine = design.sigma_codes == level
             square = field.data_weights * np.square(design.y - family.mean(eta))
-            self.count = float(np.sum(mine & (field.data_weights > 0.0)))
-            self.square = float(square[mine].sum())
+            self.count = float(np.sum(mine & (field.data_weights > 0.0))) + float(design.remainder.count[level])
+            self.square = float(square[mine].sum()) + float(design.remainder.squares[level])
 
     def __call__(self, t: float) -> float:
         tried = self.theta.copy()

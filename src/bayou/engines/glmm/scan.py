@@ -144,7 +144,7 @@ def move_dispersion(target: Target, state: State, adapting: bool, squares: Array
     n = rows.offset.shape[0]
     if is_gaussian(rows.code):
         for s in range(squares.shape[0]):
-            squares[s] = 0.0
+            squares[s] = target.sigma_squares[s]
         mean = state.scratch.gradient
         row_means(rows.code, state.eta, mean)
         for r in range(n):

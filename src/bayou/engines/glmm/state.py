@@ -37,6 +37,7 @@ class Target(NamedTuple):
     blocks: BlockTable
     sigma: Integers  # (n,) level of the residual sd, master order
     sigma_rows: Array  # (S,) how many rows have it
+    sigma_squares: Array  # (S,) of residuals that no row here has: those of rows that were summed
     prior_weights: Array  # (K, n)
     dispersion_code: int
     dispersion_parameters: Array

@@ -61,9 +61,8 @@ def coordinates(model: Model) -> list[Coordinate]:
 
     for block in model.bound.blocks:
         first = len(out)
-        Z = model.design.groupings[block.grouping].Z
         for column in block.columns:
-            size = float(np.sqrt(np.mean(np.square(Z[:, column]))))
+            size = model.design.moments.size(block.grouping, column)
             out.append(sd(s / (size if size > 0.0 else 1.0)))
         for i in range(1, len(block.columns)):
             for j in range(i):

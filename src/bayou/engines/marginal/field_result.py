@@ -242,7 +242,7 @@ class FieldResult:
             errors=errors,
             log_likelihood=self.log_likelihood,
             parameters=P + len(of.coordinates),
-            observations=model.design.n,
+            observations=model.design.given,
             criterion="log posterior" if of.priors else criterion,
             converged=found.converged,
             gradient=float(np.sqrt(2.0 * max(found.promise, 0.0))),

@@ -68,7 +68,7 @@ def require_variances(model: Model, restricted: bool) -> None:
     """
     design, family = model.design, model.family
     used = used_rows(design)
-    n, P = int(used.sum()), design.X.shape[1]
+    n, P = design.counted(used), design.X.shape[1]
     estimated = family.dispersion in ("sigma", "shape") and not model.dispersion_known
     if estimated:
         name = {"sigma": "residual sd"}.get(str(family.dispersion), family.dispersion)
@@ -111,7 +111,7 @@ def stopped(model: Model, promise: float, sigma: float | None = None) -> str:
         f"The search stopped where a step still promises {promise:.2g} of log likelihood: the estimates are not at its "
         "maximum. "
     )
-    if sigma is not None and sigma < VANISHING * float(np.std(model.design.y - model.design.offset)):
+    if sigma is not None and sigma < VANISHING * model.design.moments.sd:
         return said + (
             "The residual sd goes to zero: the groups reproduce the response. Use fewer terms, or give sigma a prior."
         )

@@ -101,7 +101,7 @@ def posterior(model: Model, engine: Engine, found: Outcome, rng: np.random.Gener
         errors=errors,
         log_likelihood=found.log_likelihood,
         parameters=found.parameters,
-        observations=model.design.n,
+        observations=model.design.given,
         criterion=found.criterion,
         converged=found.converged,
         gradient=float(np.sqrt(2.0 * max(found.gradient, 0.0))),

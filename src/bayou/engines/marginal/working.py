@@ -17,7 +17,7 @@ from bayou._types import Array
 from bayou.conditional.adjoint import leverages
 from bayou.conditional.gaussian import Sums
 from bayou.conditional.parameters import parameters
-from bayou.conditional.rows import Sorted, accumulate, colour, predictor, sorted_rows
+from bayou.conditional.rows import Sorted, accumulate, colour, deviation, predictor, sorted_rows
 from bayou.engines.marginal.profile import Profile
 from bayou.linalg.covariances import invert
 from bayou.packed import packed
@@ -71,13 +71,14 @@ class WorkingModel(Profile):
         self.model, self.restricted = model, restricted
         self.data: Sorted = sorted_rows(model)
         self.order = self.data.order
-        scale = float(np.std(self.data.y - self.data.offset)) if known and model.family.link.name == "identity" else 1.0
+        scale = deviation(model, self.data) if known and model.family.link.name == "identity" else 1.0
         self.numbers = parameters(model, self.order, scale or 1.0)
         border = self.data.border
         P = len(border.linear)
         border = border._replace(precision=np.zeros((P, P)), linear=np.zeros(P))
         numbers = self.numbers
-        used = float(np.sum(self.data.weights > 0.0))
+        self.left = model.design.remainder
+        used = float(np.sum(self.data.weights > 0.0)) + float(self.left.count.sum())
         places = numbers.factor, numbers.row, numbers.column, numbers.unit
         self._take(Sums(self.data.arrow, border, np.zeros(1), used, known, *places))
         self._rows = packed(self.data.rows)
@@ -95,7 +96,7 @@ class WorkingModel(Profile):
         response = working.response - self.shift
         weighted = working.weight * response
         accumulate(self._rows, working.weight, weighted, self.data.rows.others.shape[1], self.packed_parts[0])
-        self.sums.squares[0] = float(weighted @ response)
+        self.sums.squares[0] = float(weighted @ response) + float(self.left.squares.sum())
         self._at = None
 
     def eta(self, groups: bool) -> Array:

@@ -60,6 +60,8 @@ class Cavity:
 def scores(rows: Likelihood, nodes: Nodes, log_shares: Array) -> Scores:
     """Return the criteria; rows whose CPO failed have NaN in ``cpo`` and ``pit``.
 
+    Where identical rows were merged ``cpo`` and ``pit`` are of each different row as given once.
+
     Parameters
     ----------
     rows, nodes
@@ -76,11 +78,13 @@ def scores(rows: Likelihood, nodes: Nodes, log_shares: Array) -> Scores:
     """
     share = np.exp(log_shares)
     z, weight = normal_rule(15)
-    n, K = rows.n, len(share)
+    rows = rows.given()
+    n, K, times = rows.n, len(share), rows.frequency
     mean_log, mean_square = np.zeros(n), np.zeros(n)
     log_mean = np.full(n, -np.inf)
     log_cpo, pit, failed = np.empty((K, n)), np.empty((K, n)), np.zeros(n, dtype=bool)
-    for k, node in enumerate(nodes.nodes):
+    for k, each in enumerate(nodes.nodes):
+        node = rows.at(each)
         logs = rows.log_density(node.eta + z[:, None] * node.row_sd, node.dispersion)
         mean_log += share[k] * (weight @ logs)
         mean_square += share[k] * (weight @ np.square(logs))
@@ -90,10 +94,10 @@ def scores(rows: Likelihood, nodes: Nodes, log_shares: Array) -> Scores:
         log_cpo[k], pit[k] = cavity.log_cpo, cavity.pit
         if share[k] > 0.01:
             failed |= cavity.failed
-    eta = share @ nodes.stacked("eta")
+    eta = rows.predictor(share @ nodes.stacked("eta"))
     best = nodes.nodes[int(np.argmax([node.height for node in nodes.nodes]))]
-    at_mean = -2.0 * float(rows.log_density(eta, best.dispersion).sum())
-    mean_deviance = -2.0 * float(mean_log.sum())
+    at_mean = -2.0 * float((times * rows.log_density(eta, best.dispersion)).sum())
+    mean_deviance = -2.0 * float((times * mean_log).sum())
     variance = np.maximum(mean_square - np.square(mean_log), 0.0)
     inverse = log_shares[:, None] - log_cpo
     top = inverse.max(axis=0)
@@ -102,9 +106,9 @@ def scores(rows: Likelihood, nodes: Nodes, log_shares: Array) -> Scores:
     out = (w * pit).sum(axis=0) / w.sum(axis=0)
     return Scores(
         2.0 * mean_deviance - at_mean,
-        -2.0 * float((log_mean - variance).sum()),
+        -2.0 * float((times * (log_mean - variance)).sum()),
         mean_deviance - at_mean,
-        float(variance.sum()),
+        float((times * variance).sum()),
         np.where(failed, np.nan, cpo),
         np.where(failed, np.nan, np.clip(out, 0.0, 1.0)),
     )

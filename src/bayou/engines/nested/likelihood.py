@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from bayou.conditional.hermite import hermite_rule
 from bayou.families.rows import row_derivatives
 
 if TYPE_CHECKING:
+    from bayou.design import Distinct
+    from bayou.engines.nested.survey import Node
     from bayou.model import Model
 
 __all__ = ["Likelihood", "normal_rule"]
@@ -32,6 +35,8 @@ class Likelihood:
     ----------
     gaussian
         Whether log p(y | eta) is a parabola in eta, so that the Gaussian of x given theta is exact.
+    frequency
+        (n,) how many rows as given are like each; what is asked of single rows is asked of `given`.
     """
 
     def __init__(self, model: Model) -> None:
@@ -41,9 +46,23 @@ class Likelihood:
             np.ascontiguousarray(a, dtype=np.float64) for a in (design.y, design.trials, design.weights)
         )
         self.n = len(self.y)
+        self.frequency = np.ones(self.n)
         self._stacked: tuple[Array, Array, Array] | None = None
         self.gaussian = self.family.name == "gaussian" and self.family.link.name == "identity"
         self.name = None if model.dispersion_known else self.family.dispersion
+
+    def given(self) -> Likelihood:
+        """Return the rows as they were given: itself, unless identical ones were merged."""
+        reduced = self.model.design.reduced
+        return self if reduced is None or reduced.distinct is None else _Given(self.model, reduced.distinct)
+
+    def at(self, node: Node) -> Node:
+        """Return what a node says of these rows."""
+        return node
+
+    def predictor(self, eta: Array) -> Array:
+        """Return the predictor (…, n) of these rows, given that of the model's."""
+        return eta
 
     def dispersion(self, natural: dict[str, Array]) -> Array | None:
         """Return each row's dispersion (n,) at one theta, given `unpack_theta` of it alone; None without one."""
@@ -92,3 +111,28 @@ class Likelihood:
         y, trials, weights = self._stacked
         row_derivatives(self.family.code, y, trials, weights, eta, one, out[0], out[1], out[2])
         return w @ out[1].reshape(len(z), -1), w @ out[2].reshape(len(z), -1)
+
+
+class _Given(Likelihood):
+    """Each different row as given once, where identical ones were merged."""
+
+    def __init__(self, model: Model, distinct: Distinct) -> None:
+        super().__init__(model)
+        self.y, self.trials, self.weights = distinct.y, distinct.trials, distinct.weights
+        self.n, self.frequency, self._kept = len(distinct.y), distinct.frequency, distinct.row
+        self._shift = distinct.offset - model.design.offset[distinct.row]
+
+    def given(self) -> Likelihood:
+        return self
+
+    def predictor(self, eta: Array) -> Array:
+        return np.asarray(eta[..., self._kept] + self._shift)
+
+    def at(self, node: Node) -> Node:
+        eta, kept = self.predictor(node.eta), self._kept
+        # curvatures add up: each row has its share of that of the row that it went into
+        _, curvature = self.derivatives(eta, None)
+        curvature = np.maximum(curvature, 0.0)
+        whole = np.bincount(kept, weights=self.frequency * curvature, minlength=len(node.eta))[kept]
+        share = np.divide(curvature, whole, out=np.zeros(self.n), where=whole > 0.0)
+        return replace(node, eta=eta, row_sd=node.row_sd[kept], weight=share * node.weight[kept])

@@ -141,6 +141,7 @@ def _approximation(
     method = f"{words}, {K} node{'s' if K > 1 else ''} {KINDS[nodes.kind]}"
 
     def criteria() -> Scores:
+        found.field.model.design.require_rows("A criterion of prediction (DIC, WAIC, CPO, PIT)")
         return scores(found.rows, nodes, shares)
 
     return Approximation(
