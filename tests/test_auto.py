@@ -259,7 +259,10 @@ def test_if_all_refuse_each_is_quoted(counts, monkeypatch):
 
 
 def test_gibbs_falls_to_metropolis_where_it_is_unsupported(monkeypatch):
-    monkeypatch.setattr(bayou.engines.gibbs, "DENSE_LIMIT", 3)
+    def refuses(self, model):
+        raise Unsupported("Gibbs takes up to 3 columns today.")
+
+    monkeypatch.setattr(Gibbs, "check", refuses)
     fit = bayou.fit("y ~ x + (1 | g) + (1 | h)", DATA, seed=1)
     assert tried(fit)[0] == ("Gibbs", False) and tried(fit)[1][0] == "Metropolis"
     assert "takes up to 3" in " ".join(fit.verdict.notes)

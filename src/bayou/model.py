@@ -13,7 +13,7 @@ import numpy as np
 from bayou import binding, design, families, streaming
 from bayou._types import Array, Integers
 from bayou.binding import BoundPriors
-from bayou.design import Design
+from bayou.design import Design, passes
 from bayou.errors import DataError, FormulaError
 from bayou.families import Family
 from bayou.formula import Formula, parse
@@ -34,8 +34,12 @@ class Working:
 
     Attributes
     ----------
-    X
-        (n, P) C-ordered.
+    printed
+        X as printed, (n, P).
+    order
+        Which printed column each working one is, (P,).
+    shift
+        What is taken off each, (P,): its mean, or zero.
     to_printed
         (P, P).
     mean, precision
@@ -46,13 +50,26 @@ class Working:
         Working column of ones whose prior is Gaussian, or None.
     """
 
-    X: Array
+    printed: Array
+    order: Integers
+    shift: Array
     to_printed: Array
     mean: Array
     precision: Array
     codes: Integers
     parameters: Array
     intercept: int | None
+
+    @cached_property
+    def X(self) -> Array:
+        """The working columns (n, P), C-ordered, made at first use: what works on parts of the rows asks `part`."""
+        return self.part(slice(None))
+
+    def part(self, rows: slice) -> Array:
+        """Return the working columns of some rows, C-ordered."""
+        out = np.ascontiguousarray(self.printed[rows][:, self.order])
+        out -= self.shift
+        return out
 
     def inside(self, i: int) -> float:
         """Return a value within the support of the i-th awkward prior."""
@@ -61,8 +78,10 @@ class Working:
             return float(0.5 * (a + b)) if not a < 0.0 < b else 0.0
         if code not in (HALF_NORMAL, HALF_T, EXPONENTIAL):
             return 0.0
-        column = self.X[:, self.X.shape[1] - len(self.codes) + i]
-        return min(self.scale(i), 1.0 / max(float(np.abs(column).max()), 1e-300))
+        column = len(self.order) - len(self.codes) + i
+        x, shift = self.printed[:, self.order[column]], self.shift[column]
+        most = max((float(np.abs(x[part] - shift).max()) for part in passes.parts(len(x))), default=0.0)
+        return min(self.scale(i), 1.0 / max(most, 1e-300))
 
     def scale(self, i: int) -> float:
         """Return how wide the i-th awkward prior is, infinity if it is flat."""
@@ -76,7 +95,7 @@ class Working:
     @property
     def curvature(self) -> Array:
         """About what each awkward prior adds to the diagonal of a precision, (P,); zero for the Gaussian ones."""
-        out = np.zeros(self.X.shape[1])
+        out = np.zeros(len(self.mean))
         for i in range(len(self.codes)):
             out[len(out) - len(self.codes) + i] = self.scale(i) ** -2
         return out
@@ -84,7 +103,7 @@ class Working:
     @property
     def shift_direction(self) -> Array:
         """The unit vector of the intercept (zeros without one)."""
-        e = np.zeros(self.X.shape[1])
+        e = np.zeros(len(self.mean))
         if self.intercept is not None:
             e[self.intercept] = 1.0
         return e
@@ -231,10 +250,12 @@ class Model:
             back[one, one] = 1.0
         order = np.argsort(awkward, kind="stable")
         back = back[:, order]
-        centred = X @ back
+        shift = np.zeros(P) if one is None else np.where(order == one, 0.0, -back[one])
         intercept = int(np.flatnonzero(order == one)[0]) if one is not None else None
         return Working(
-            X=np.ascontiguousarray(centred),
+            printed=X,
+            order=order,
+            shift=shift,
             to_printed=back,
             mean=np.asarray(np.linalg.solve(back, bound.beta_mean), dtype=np.float64) if P else bound.beta_mean,
             precision=back.T @ bound.beta_precision @ back,

@@ -15,13 +15,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bayou._types import Array, Integers
+from bayou.design.passes import PART, cut, parts, require_memory
 from bayou.errors import Unsupported
 from bayou.jit import kernel
 from bayou.linalg.schur import Arrow, Border
 from bayou.linalg.small import fill
 
 if TYPE_CHECKING:
+    from bayou.design import Design
     from bayou.model import Model
+
+LOG_2PI = math.log(2.0 * math.pi)
 
 
 LOG_2PI = math.log(2.0 * math.pi)
@@ -171,38 +175,124 @@ def residual_squares(cells: Cells, pattern: Arrow, rest: Array, b: Array, out: A
         out[cells.level[c]] += t
 
 
-def _positions(
-    codes: Integers, others: list[Integers], sizes: list[int], counts: list[int], J: int, P: int
-) -> tuple[Integers, Integers, Integers]:
-    """Which columns of the rest each level touches, and where each row's columns stand among them."""
-    n = codes.shape[0]
-    blocks: list[Integers] = []  # pairs (level, first column) of each further factor, one array a factor
-    inverses: list[Integers] = []
-    at = 0
-    for other, size, levels in zip(others, sizes, counts, strict=True):
-        pairs, inverse = np.unique(codes * levels + other, return_inverse=True)
-        blocks.append(np.column_stack([pairs // levels, at + size * (pairs % levels)]))
-        inverses.append(inverse)
-        at += size * levels
+@dataclass(frozen=True)
+class Plan:
+    """Where the coefficients stand: the eliminated factor's, and those of the rest, the fixed effects last.
+
+    Attributes
+    ----------
+    order
+        Grouping factors by position, the eliminated one first.
+    start, touch
+        Which columns of the rest each of its levels touches: ``touch[start[j] : start[j + 1]]``.
+    border
+        The rest.
+    pairs, places
+        For each further factor which (level, its level) occur together, as sorted numbers, and where the first column
+        of each stands in the level's list.
+    count
+        (J,) how many columns of further factors that list has.
+    """
+
+    model: Model
+    order: tuple[int, ...]
+    start: Integers
+    touch: Integers
+    border: Border
+    pairs: tuple[Integers, ...]
+    places: tuple[Integers, ...]
+    count: Integers
+
+    def rows(self, part: slice) -> tuple[Integers, Array, Array, Integers, Integers]:
+        """Return of some rows what `Layout` has of all: codes, Z, others, column, slot."""
+        design = self.model.design
+        X = self.model.working.part(part)
+        m, P = X.shape
+        rest = [design.groupings[k] for k in self.order[1:]]
+        column = [
+            g.codes[part].astype(np.int64)[:, None] * g.Z.shape[1] + int(first) + np.arange(g.Z.shape[1])
+            for g, first in zip(rest, self.border.start, strict=True)
+        ]
+        column.append(np.broadcast_to(self.border.fixed + np.arange(P), (m, P)))
+        slots: list[Integers] = []
+        if self.order:
+            g = design.groupings[self.order[0]]
+            codes, Z = g.codes[part].astype(np.int64, copy=False), g.Z[part]
+            for other, known, first in zip(rest, self.pairs, self.places, strict=True):
+                at = np.searchsorted(known, codes * len(other.levels) + other.codes[part])
+                slots += [first[at] + k for k in range(other.Z.shape[1])]
+            slots += [self.count[codes] + k for k in range(P)]
+        else:
+            codes, Z = np.zeros(m, dtype=np.int64), np.zeros((m, 0))
+            slots = [np.zeros(m, dtype=np.int64)] * P
+        return (
+            codes,
+            np.ascontiguousarray(Z),
+            np.ascontiguousarray(np.hstack([*(g.Z[part] for g in rest), X])),
+            np.ascontiguousarray(np.hstack(column), dtype=np.int64),
+            np.ascontiguousarray(np.column_stack(slots)) if slots else np.zeros((m, 0), dtype=np.int64),
+        )
+
+
+def _together(codes: Integers, levels: int, other: Integers) -> Integers:
+    """Return the numbers code x levels + other code that occur, sorted."""
+    found, waiting = np.zeros(0, dtype=np.int64), [np.zeros(0, dtype=np.int64)]
+    for part in parts(len(codes)):
+        waiting.append(np.unique(codes[part].astype(np.int64) * levels + other[part]))
+        if sum(map(len, waiting)) > max(4 * PART, len(found)):
+            found, waiting = np.unique(np.concatenate([found, *waiting])), []
+    return np.unique(np.concatenate([found, *waiting]))
+
+
+def plan(model: Model) -> Plan:
+    """Lay out the coefficients of a model: the factor with most of them is eliminated, the fixed effects come last.
+
+    Raises
+    ------
+    Unsupported
+        For structured effects, which have no place in it: an engine that cannot take them must not pass them over.
+    """
+    design, working = model.design, model.working
+    if design.structured:
+        names = ", ".join(term.text for term in design.structured)
+        raise Unsupported(
+            f"This takes coefficients of grouping factors, and the model has structured effects: {names}. Engines that "
+            "take them are 'gibbs', 'metropolis', 'inla', 'laplace', 'ml' and 'reml'."
+        )
+    groupings = design.groupings
+    P = len(working.mean)
+    order = tuple(sorted(range(len(groupings)), key=lambda k: -groupings[k].Z.shape[1] * len(groupings[k].levels)))
+    rest = [groupings[k] for k in order[1:]]
+    sizes = [g.Z.shape[1] for g in rest]
+    levels = [len(g.levels) for g in rest]
+    first = np.concatenate([[0], np.cumsum([s * q for s, q in zip(sizes, levels, strict=True)])]).astype(np.int64)
+    fixed = int(first[-1])
+    J = len(groupings[order[0]].levels) if order else 0
+    pairs = [_together(groupings[order[0]].codes, q, g.codes) for g, q in zip(rest, levels, strict=True)]
     count = np.zeros(J, dtype=np.int64)
-    firsts: list[Integers] = []  # position of each pair's first column within its level's list
-    for block, size in zip(blocks, sizes, strict=True):
-        per_level = np.bincount(block[:, 0], minlength=J)
-        rank = np.arange(len(block)) - np.repeat(np.cumsum(per_level) - per_level, per_level)
-        firsts.append(count[block[:, 0]] + size * rank)
-        count += size * per_level
-    start = np.concatenate([[0], np.cumsum(count + P)])
+    places: list[Integers] = []
+    for known, size, q in zip(pairs, sizes, levels, strict=True):
+        level = known // q
+        per_level = np.bincount(level, minlength=J)
+        rank = np.arange(len(known)) - np.repeat(np.cumsum(per_level) - per_level, per_level)
+        places.append(count[level] + size * rank)
+        count = count + size * per_level
+    start = np.concatenate([[0], np.cumsum(count + P)]) if order else np.zeros(1, dtype=np.int64)
     touch = np.empty(int(start[-1]), dtype=np.int64)
-    slots: list[Integers] = []
-    for block, first, size, inverse in zip(blocks, firsts, sizes, inverses, strict=True):
+    for known, place, size, q, low in zip(pairs, places, sizes, levels, first[:-1], strict=True):
         for k in range(size):
-            touch[start[block[:, 0]] + first + k] = block[:, 1] + k
-            slots.append((first + k)[inverse])
-    for k in range(P):
-        touch[start[:-1] + count + k] = at + k
-        slots.append((count + k)[codes])
-    slot = np.column_stack(slots) if slots else np.zeros((n, 0), dtype=np.int64)
-    return start, touch, np.ascontiguousarray(slot)
+            touch[start[known // q] + place + k] = low + size * (known % q) + k
+    for k in range(P if order else 0):
+        touch[start[:-1] + count + k] = fixed + k
+    border = Border(
+        first[:-1],
+        np.array(levels, dtype=np.int64),
+        np.array(sizes, dtype=np.int64),
+        fixed,
+        working.precision,
+        working.precision @ working.mean,
+    )
+    return Plan(model, order, start, touch, border, tuple(pairs), tuple(places), count)
 
 
 @dataclass(frozen=True)
@@ -221,56 +311,11 @@ class Layout:
 
 
 def layout(model: Model) -> Layout:
-    """Lay out the coefficients of a model: the factor with most of them is eliminated, the fixed effects come last.
-
-    Raises
-    ------
-    Unsupported
-        For structured effects, which have no place in it: an engine that cannot take them must not pass them over.
-    """
-    design, working = model.design, model.working
-    if design.structured:
-        names = ", ".join(term.text for term in design.structured)
-        raise Unsupported(
-            f"This takes coefficients of grouping factors, and the model has structured effects: {names}. Engines that "
-            "take them are 'gibbs', 'metropolis', 'inla', 'laplace', 'ml' and 'reml'."
-        )
-    groupings = design.groupings
-    n, P = working.X.shape
-    order = tuple(sorted(range(len(groupings)), key=lambda k: -groupings[k].Z.shape[1] * len(groupings[k].levels)))
-    rest = [groupings[k] for k in order[1:]]
-    sizes = [g.Z.shape[1] for g in rest]
-    levels = [len(g.levels) for g in rest]
-    first = np.concatenate([[0], np.cumsum([s * q for s, q in zip(sizes, levels, strict=True)])]).astype(np.int64)
-    fixed = int(first[-1])
-    columns = [g.codes[:, None] * s + first[k] + np.arange(s) for k, (g, s) in enumerate(zip(rest, sizes, strict=True))]
-    columns.append(np.broadcast_to(fixed + np.arange(P), (n, P)))
-    if order:
-        g = groupings[order[0]]
-        codes, Z, J = g.codes, g.Z, len(g.levels)
-        start, touch, slot = _positions(codes, [r.codes for r in rest], sizes, levels, J, P)
-    else:
-        codes, Z = np.zeros(n, dtype=np.int64), np.zeros((n, 0))
-        start, touch, slot = np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros((n, P), dtype=np.int64)
-    border = Border(
-        first[:-1],
-        np.array(levels, dtype=np.int64),
-        np.array(sizes, dtype=np.int64),
-        fixed,
-        working.precision,
-        working.precision @ working.mean,
-    )
-    return Layout(
-        order=order,
-        codes=codes,
-        Z=np.ascontiguousarray(Z),
-        others=np.ascontiguousarray(np.hstack([g.Z for g in rest] + [working.X])),
-        column=np.ascontiguousarray(np.hstack(columns), dtype=np.int64),
-        slot=slot,
-        start=start,
-        touch=touch,
-        border=border,
-    )
+    """Lay out all rows of a model as its `plan` has it."""
+    require_memory(model.design, "This engine")
+    made = plan(model)
+    codes, Z, others, column, slot = made.rows(slice(0, model.design.n))
+    return Layout(made.order, codes, Z, others, column, slot, made.start, made.touch, made.border)
 
 
 def sufficient(model: Model) -> Sufficient:
@@ -287,25 +332,20 @@ def sufficient(model: Model) -> Sufficient:
     Sufficient
     """
     design, working = model.design, model.working
-    plan = layout(model)
-    y = design.y - design.offset
+    made = plan(model)
     shift = 0.0
     if working.intercept is not None:
-        shift = float(y.mean()) if design.reduced is None else design.moments.level
-    y = y - shift
-    weights = design.weights if design.standard_errors is None else design.weights / design.standard_errors**2
-    sigma = design.sigma_codes
-    S = len(design.sigma_levels)
-    codes, Z, start = plan.codes, plan.Z, plan.start
-    J, p, R = len(start) - 1, Z.shape[1], plan.border.fixed + len(plan.border.linear)
-    if S == 1:
-        group, level, cell = np.arange(J), np.zeros(J, dtype=np.int64), codes
-    elif J:
-        pairs, cell = np.unique(codes * S + sigma, return_inverse=True)
-        group, level = pairs // S, pairs % S
+        shift = float((design.y - design.offset).mean()) if design.reduced is None else design.moments.level
+    S, P = len(design.sigma_levels), len(working.mean)
+    start = made.start
+    J, p = len(start) - 1, design.groupings[made.order[0]].Z.shape[1] if made.order else 0
+    R = made.border.fixed + P
+    if S == 1 or not J:
+        group = np.arange(J)
+        level, known = np.zeros(J, dtype=np.int64), group
     else:
-        group = level = np.zeros(0, dtype=np.int64)
-        cell = codes
+        known = _together(design.groupings[made.order[0]].codes, S, design.sigma_codes)
+        group, level = known // S, known % S
     width = np.diff(start)[group] if J else np.zeros(0, dtype=np.int64)
     offset = np.concatenate([[0], np.cumsum(p * width)]).astype(np.int64)
     cells = Cells(
@@ -320,18 +360,32 @@ def sufficient(model: Model) -> Sufficient:
         squares=np.zeros(S),
         rows=np.zeros(S),
     )
-    _accumulate(cell, sigma, Z, plan.others, plan.column, plan.slot, y, weights, cells, width)
+    for part in parts(design.n):
+        codes, Z, others, column, slot = made.rows(part)
+        sigma = np.ascontiguousarray(design.sigma_codes[part], dtype=np.int64)
+        cell = codes if S == 1 or not J else np.searchsorted(known, codes * S + sigma)
+        y = design.y[part] - design.offset[part] - shift
+        _accumulate(cell, sigma, Z, others, column, slot, y, _weights(design, part), cells, width)
     left = design.remainder
     np.add(cells.squares, left.squares, out=cells.squares)
     np.add(cells.rows, left.count, out=cells.rows)
+    log_weights = 0.5 * sum(float(np.log(_weights(design, part)).sum()) for part in cut(design))
+    log_weights += left.constant + 0.5 * LOG_2PI * float(left.count.sum())
     if S == 1:
-        pattern = Arrow(cells.A, cells.a, start, plan.touch, cells.C, cells.D[0], cells.d[0])
+        pattern = Arrow(cells.A, cells.a, start, made.touch, cells.C, cells.D[0], cells.d[0])
     else:
         size = int(p * start[-1])
         pattern = Arrow(
-            np.zeros((J, p, p)), np.zeros((J, p)), start, plan.touch, np.zeros(size), np.zeros((R, R)), np.zeros(R)
+            np.zeros((J, p, p)), np.zeros((J, p)), start, made.touch, np.zeros(size), np.zeros((R, R)), np.zeros(R)
         )
-    linear = plan.border.linear - shift * working.precision @ working.shift_direction
-    border = plan.border._replace(linear=linear)
-    log_weights = 0.5 * float(np.log(weights).sum()) + left.constant + 0.5 * LOG_2PI * float(left.count.sum())
-    return Sufficient(plan.order, cells, pattern, border, shift, log_weights)
+    linear = made.border.linear - shift * working.precision @ working.shift_direction
+    border = made.border._replace(linear=linear)
+    return Sufficient(made.order, cells, pattern, border, shift, log_weights)
+
+
+def _weights(design: Design, part: slice) -> Array:
+    """Return prior weights over squared standard errors of some rows."""
+    weights = design.weights[part]
+    if design.standard_errors is not None:
+        weights = weights / design.standard_errors[part] ** 2
+    return np.ascontiguousarray(weights)

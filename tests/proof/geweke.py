@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from bayou.engines import Gibbs, Metropolis
+from bayou.engines.crossed.chain import CrossedChain
 from bayou.engines.lmm import collapsed
 from bayou.engines.metropolis import glmm_target
 from bayou.model import Model
@@ -188,6 +189,9 @@ class Successive:
             return
         weights = design.weights if design.standard_errors is None else design.weights / design.standard_errors**2
         P = design.X.shape[1]
+        if isinstance(self.chain, CrossedChain):
+            self.weights, self.respond = weights, self._respond_by_factors
+            return
         J, p = self.chain.target.arrow.a.shape
         eliminated = self.columns[:, P : P + J * p]
         self.rest = np.hstack([self.columns[:, P + J * p :], self.columns[:, :P]]) * weights[:, None]
@@ -217,6 +221,15 @@ class Successive:
             cells.squares[s] = (self.weights[rows] * e[rows]) @ e[rows]
         if hasattr(self.chain, "theta"):  # collapsed: the density of where it stands changes with the data
             self.chain.value = collapsed.log_marginal(self.chain.packed, self.chain.states[0], self.chain.theta)
+
+    def _respond_by_factors(self, y: Array) -> None:
+        target, design = self.chain.target, self.model.design
+        e = y - self.constant
+        P = design.X.shape[1]
+        for s in range(len(target.rows)):
+            mine = np.where(design.sigma_codes == s, self.weights, 0.0) * e
+            sums = mine @ self.columns
+            target.d[s], target.a[s], target.squares[s] = sums[:P], sums[P:], mine @ e
 
     def run(self, sweeps: int) -> Sample:
         """Alternate scans and new data."""

@@ -15,6 +15,8 @@ from proof.models import CONJUGATE_SIGMA, FAMILIES, PRIOR_KINDS, PRIORS, STRUCTU
 
 SWEEPS = 20_000
 GIBBS = ["collapsed", "blocked", "marginal", "centered", "uncentered"]
+BY_FACTOR = ["crossed", "joint"]  # samplers that go through the factors
+GROUPED = [name for name in STRUCTURES if name != "no groups"]
 PROPOSALS = ["laplace", "random_walk"]
 ONE_ROW_WEIGHT = [name for name in STRUCTURES if not STRUCTURES[name][1] and name != "measured"]
 AWKWARD = ("any prior on beta", "bounded beta")  # the collapsed sampler leaves these to the blocked one
@@ -114,6 +116,11 @@ def test_gibbs(parameterization: str) -> None:
     check(build("slopes"), Gibbs(parameterization=parameterization))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("parameterization", BY_FACTOR)
+def test_factor_by_factor(parameterization: str) -> None:
+    check(build("crossed"), Gibbs(parameterization=parameterization))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("family", "proposal"),
     [("poisson", "laplace"), ("bernoulli", "laplace"), ("gamma", "random_walk"), ("negative_binomial", "random_walk")],
@@ -172,3 +179,18 @@ def test_gibbs_everywhere(structure: str, parameterization: Any) -> None:
 def test_gibbs_with_every_kind_of_prior(kind: str, parameterization: Any) -> None:
     priors = {**PRIORS, "sigma": CONJUGATE_SIGMA} if kind == "conjugate sigma" else PRIOR_KINDS[kind]
     check_one_of_many(build("slopes", "gaussian", priors), Gibbs(parameterization=parameterization))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parameterization", BY_FACTOR)
+@pytest.mark.parametrize("structure", GROUPED)
+def test_factor_by_factor_everywhere(structure: str, parameterization: Any) -> None:
+    check_one_of_many(build(structure), Gibbs(parameterization=parameterization))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parameterization", BY_FACTOR)
+@pytest.mark.parametrize("kind", [*PRIOR_KINDS, "conjugate sigma"])
+def test_factor_by_factor_with_every_kind_of_prior(kind: str, parameterization: Any) -> None:
+    priors = {**PRIORS, "sigma": CONJUGATE_SIGMA} if kind == "conjugate sigma" else PRIOR_KINDS[kind]
+    check_one_of_many(build("crossed", "gaussian", priors), Gibbs(parameterization=parameterization))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bayou._types import Array
+from bayou.design.passes import cut, same
 from bayou.priors import HalfNormal, HalfT, Normal, Prior
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ class CoefficientDefaults:
 def has_intercept(design: Design) -> bool:
     """Return whether the first fixed effect is an intercept."""
     named = len(design.coefficients) > 0 and design.coefficients[0] == "Intercept"
-    return named and bool(np.all(design.X[:, 0] == 1.0))
+    return named and same(design.X[:, 0]) == 1.0
 
 
 def outcome_scale(design: Design) -> float:
@@ -61,27 +63,36 @@ def outcome_level(design: Design) -> float:
     The weighted mean of y for an identity link; otherwise link(Σ y / Σ exposure or trials), with
     the numerator kept half a count from the border (half a typical |y| for continuous responses).
     """
-    link, y = design.family.link, design.y
-    weights = design.weights if float(np.sum(design.weights)) > 0.0 else np.ones_like(y)
+    link = design.family.link
     if link.name == "identity":
         return design.moments.level
+    y, offset = design.y, design.offset
+    none = not sum(float(np.sum(design.weights[part])) for part in cut(design)) > 0.0
+
+    def weighted(part: slice, values: Array) -> Array:
+        """Return values times the prior weights."""
+        return values if none else np.asarray(design.weights[part] * values)
+
+    def total_of(values: Callable[[slice], Array]) -> float:
+        return sum(float(np.sum(values(part))) for part in cut(design))
+
     if design.family.name in ("bernoulli", "binomial"):
-        trials = weights * design.trials
-        total = float(np.sum(trials))
+        total = total_of(lambda part: weighted(part, design.trials[part]))
         if total <= 0.0:
             return 0.0
         border = min(0.5, 0.5 * total)
-        successes = min(max(float(np.sum(weights * y)), border), total - border)
+        successes = min(max(total_of(lambda part: weighted(part, y[part])), border), total - border)
         level = float(np.asarray(link(successes / total)))
-        return level - float(np.average(design.offset, weights=trials))
+        return level - total_of(lambda part: offset[part] * weighted(part, design.trials[part])) / total
     if design.family.name in ("poisson", "negative_binomial"):
         border = 0.5
     else:
-        border = 0.5 * float(np.average(np.abs(y), weights=weights)) or 0.5
-    total = max(float(np.sum(weights * y)), border)
+        weight = total_of(lambda part: weighted(part, np.ones_like(y[part])))
+        border = 0.5 * (total_of(lambda part: weighted(part, np.abs(y[part]))) / weight) or 0.5
+    total = max(total_of(lambda part: weighted(part, y[part])), border)
     # Σ w exp(offset) through its largest term, since exposures may be tiny or huge.
-    top = float(np.max(design.offset))
-    exposure = float(np.sum(weights * np.exp(design.offset - top)))
+    top = max(float(np.max(offset[part])) for part in cut(design))
+    exposure = total_of(lambda part: weighted(part, np.exp(offset[part] - top)))
     return float(np.asarray(link(total / exposure))) - top
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from bayou._types import Array, Mask
 from bayou.binding.ranks import aliased_columns, centred, rank, triangle
 from bayou.binding.recession import moved_rows, recession, rows_that_stay
+from bayou.design.files import constant
 from bayou.errors import ImproperPosterior
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ def is_gaussian(design: Design) -> bool:
 
 def used_rows(design: Design) -> Mask:
     """Return which rows carry information: a positive weight and at least one trial."""
+    weight, trials = constant(design.weights), constant(design.trials)
+    if weight is not None and trials is not None:
+        return np.broadcast_to(weight > 0.0 and trials > 0.0, (design.n,))
     return np.asarray((design.weights > 0.0) & (design.trials > 0.0))
 
 

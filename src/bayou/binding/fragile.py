@@ -8,6 +8,7 @@ import numpy as np
 
 from bayou.binding.fixed import COUNTS, TRIALS, is_gaussian, used_rows
 from bayou.binding.ranks import unit_columns
+from bayou.design.passes import parts, same
 from bayou.priors import Gamma, InverseGamma, InverseWishart
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def group_notes(design: Design, bound: BoundPriors, grouping: Grouping, flat: bo
         notes += _confounded(design, bound, name)
     if levels > 1 and not single:
         notes += _one_sided_levels(design, grouping)
-    intercept = [k for k in range(grouping.Z.shape[1]) if np.all(grouping.Z[:, k] == 1.0)]
+    intercept = [k for k in range(grouping.Z.shape[1]) if same(grouping.Z[:, k]) == 1.0]
     if levels > 1 and intercept and design.X.shape[1] >= levels:
         if flat_rank(design, np.eye(design.X.shape[1]), grouping, intercept[0]) >= levels:
             notes.append(f"{name!r} is a fixed effect and a grouping factor too: only the sum of both is learnt.")
@@ -48,8 +49,11 @@ def residual_notes(design: Design) -> list[str]:
     """Count the levels of `sigma_by` whose own residual sd one row cannot tell."""
     if design.sigma_by is None:
         return []
-    frequency = None if design.reduced is None else design.reduced.frequency
-    counts = np.rint(np.bincount(design.sigma_codes, frequency, len(design.sigma_levels)))
+    found = np.zeros(len(design.sigma_levels))
+    for part in parts(design.n):
+        frequency = None if design.reduced is None else design.reduced.frequency[part]
+        found += np.bincount(design.sigma_codes[part], frequency, len(found))
+    counts = np.rint(found)
     single = int(np.sum(counts == 1))
     if not single:
         return []
@@ -90,13 +94,18 @@ def _one_sided_levels(design: Design, grouping: Grouping) -> list[str]:
     """Count the levels whose own rows would send their coefficient to infinity."""
     if design.family.name not in (*COUNTS, *TRIALS):
         return []
-    used = used_rows(design)
-    groups, levels = grouping.codes[used], len(grouping.levels)
-    present = np.bincount(groups, minlength=levels) > 0
-    none = present & (np.bincount(groups, design.y[used], levels) == 0.0)
-    every = np.zeros(levels, dtype=bool)
-    if design.family.name in TRIALS:
-        every = present & (np.bincount(groups, (design.trials - design.y)[used], levels) == 0.0)
+    levels = len(grouping.levels)
+    rows, successes, failures = np.zeros(levels), np.zeros(levels), np.zeros(levels)
+    for part in parts(design.n):
+        used = (design.weights[part] > 0.0) & (design.trials[part] > 0.0)
+        groups, y = grouping.codes[part][used], design.y[part][used]
+        rows += np.bincount(groups, minlength=levels)
+        successes += np.bincount(groups, y, levels)
+        if design.family.name in TRIALS:
+            failures += np.bincount(groups, design.trials[part][used] - y, levels)
+    present = rows > 0
+    none = present & (successes == 0.0)
+    every = present & (failures == 0.0) & (design.family.name in TRIALS)
     count = int(present.sum())
     if design.family.name in COUNTS:
         said = {"with counts of 0 only": int(none.sum())}

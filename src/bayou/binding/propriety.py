@@ -22,6 +22,7 @@ from bayou.binding.fixed import check_fixed_effects, used_rows
 from bayou.binding.fragile import flat_rank, one_row_each
 from bayou.binding.ranks import indicator, rank
 from bayou.binding.recession import informative_levels, moved_rows, rows_that_stay
+from bayou.binding.thinned import thinned
 from bayou.errors import ImproperPosterior, PriorError
 from bayou.priors import codes
 
@@ -53,18 +54,32 @@ def check(design: Design, bound: BoundPriors, effects: Sequence[Effect] = ()) ->
     PriorError
         The response is constant, or residual and group variance are confounded, under flat priors.
     """
-    notes = [*check_fixed_effects(design, bound), *check_exact_fit(design, bound)]
     improper = []
     for block in bound.blocks:
-        grouping = design.groupings[block.grouping]
         for k, column in enumerate(block.columns):
             if block.kind == "sds" and int(block.sd_codes[k]) in POWERS:
                 improper.append((block.grouping, column, int(block.sd_codes[k])))
+    some, notes = thinned(design), None
+    if some is not None:
+        try:
+            notes = _check_rows(some, bound, effects, improper)
+        except (ImproperPosterior, PriorError):
+            if some.n == design.n:
+                raise
+    if notes is None or (notes and some is not None and some.n < design.n):
+        notes = _check_rows(design, bound, effects, improper)
     for index, grouping in enumerate(design.groupings):
-        flat = [(column, code) for g, column, code in improper if g == index]
-        _group_scales(design, bound, grouping, flat)
-        notes += fragile.group_notes(design, bound, grouping, bool(flat))
-    notes += [*fragile.residual_notes(design), *fragile.vague_inverse_gammas(bound)]
+        notes += fragile.group_notes(design, bound, grouping, any(g == index for g, _, _ in improper))
+    return (*notes, *fragile.residual_notes(design), *fragile.vague_inverse_gammas(bound))
+
+
+def _check_rows(
+    design: Design, bound: BoundPriors, effects: Sequence[Effect], improper: list[tuple[int, int, int]]
+) -> list[str]:
+    """Apply the rules that more rows can only satisfy better; return what to say of the fixed effects and the fit."""
+    notes = [*check_fixed_effects(design, bound), *check_exact_fit(design, bound)]
+    for index, grouping in enumerate(design.groupings):
+        _group_scales(design, bound, grouping, [(column, code) for g, column, code in improper if g == index])
     free = 0
     if effects:
         from bayou.binding import intrinsic  # with what it needs of SciPy, which other models start without
@@ -74,7 +89,7 @@ def check(design: Design, bound: BoundPriors, effects: Sequence[Effect] = ()) ->
     if bound.dispersion_name is not None:
         _dispersion(design, bound, free)
     _together(design, bound, improper)
-    return tuple(notes)
+    return notes
 
 
 def _group_scales(design: Design, bound: BoundPriors, grouping: Grouping, flat: list[tuple[int, int]]) -> None:

@@ -20,6 +20,15 @@ def likelihood_of(model: Model, integrated: bool = False, priors: bool = False, 
     Unsupported
         If ``kind`` is none.
     """
+    if model.design.reduced is not None and model.design.reduced.files is not None:
+        from bayou.conditional.blocked import BlockedLaplace
+
+        if integrated:
+            raise Unsupported(
+                "The restricted likelihood takes rows in memory, and these lie in files. Leave reml=True out: with so "
+                "many rows the two differ little. Or read the data into memory: stream=False."
+            )
+        return BlockedLaplace(model, integrated, priors)
     chosen = model.structure.kind if kind is None else kind
     if chosen in (BLOCKS, DENSE):
         return Laplace(model, integrated, priors)

@@ -16,6 +16,7 @@ import numpy as np
 from bayou._types import Array
 from bayou.conditional.adjoint import assembled, new_adjoint, turned
 from bayou.conditional.conjugate import NOTHING, NOTHING2, Equations
+from bayou.conditional.images import images
 from bayou.conditional.iterative_joint import IterativeConditional
 from bayou.conditional.joint import Conditional
 from bayou.conditional.laplace import Laplace
@@ -167,7 +168,7 @@ class IterativeLaplace(Laplace):
 
     def information(self) -> Array:
         """Return the average information (d, d) of the covariance parameters at the mode; see `SparseLaplace`."""
-        image, sides = self._images()
+        image, sides = images(self)
         d = len(image)
         out = 0.5 * (image * self.point.weight) @ image.T
         for a, (h, g) in enumerate(sides):

@@ -20,7 +20,7 @@ from bayou.conditional.joint import Conditional
 from bayou.conditional.mode import FOUND, SETTLED, System, equations, find_mode, new_point
 from bayou.conditional.parameters import Parameters, parameters
 from bayou.conditional.prior import log_prior
-from bayou.conditional.rows import Sorted, copied, deviation, predictor, project, sorted_rows, whiten
+from bayou.conditional.rows import Sorted, copied, deviation, project, sorted_rows
 from bayou.errors import DataError
 from bayou.families.codes import GAUSSIAN_IDENTITY, GAUSSIAN_LOG
 from bayou.families.rows import row_dispersion
@@ -308,30 +308,6 @@ class Laplace:
         average_information(arrow, border, factor, self.n, self.T, *places, point.u, point.rest, packed(made))
         return made.information
 
-    def _images(self) -> tuple[Array, list[tuple[Array, Array]]]:
-        """Return Z v_a (d, n) of each direction of `bayou.conditional.information`, and whitened Z'W Z v_a."""
-        numbers, point, work, border = self.numbers, self.point, self.work, self.system.border
-        rows, edges = packed(self.system.rows), packed(border)
-        project(rows, point.gradient, self.q, work.score, work.score_rest)
-        image = np.zeros((numbers.size, len(point.eta)))
-        sides = []
-        for a in range(numbers.size):
-            f, k, c = int(numbers.factor[a]), int(numbers.row[a]), int(numbers.column[a])
-            v, v_rest = np.zeros_like(point.u), np.zeros_like(point.rest)
-            if f == 0:
-                s, u, out = work.score, point.u, v
-            else:
-                size = int(border.size[f - 1])
-                low, high = int(border.start[f - 1]), int(border.start[f - 1] + size * border.levels[f - 1])
-                s, u, out = (x[low:high].reshape(-1, size) for x in (work.score_rest, point.rest, v_rest))
-            out[:] = s[:, k, None] * self.T[f, : out.shape[1], c]
-            out[:, k] += u[:, c]
-            predictor(rows, v, v_rest, self.q, image[a])
-            project(rows, point.weight * image[a], self.q, v, v_rest)
-            whiten(edges, self.T, v, v_rest)
-            sides.append((v, v_rest))
-        return image, sides
-
     # ---- from here to other rooms ----------------------------------------------------------
 
     def joint(self, given: bool = False) -> Conditional:
@@ -354,9 +330,7 @@ class Laplace:
         else:
             n = R
             self._at = None  # the sums will be those of other equations
-            self.point.fixed[:] = self.data.offset
-            system, point, _ = self._packed
-            equations(system, point, R, self.data.rows.others.shape[1], False)
+            self._fill_equations()
             arrow = copied(self.data.arrow)
             ok, *_ = factorise_whitened(packed(arrow), packed(border), 1.0, self.T, R, packed(factor))
             if not ok:
@@ -367,6 +341,16 @@ class Laplace:
         centre_at(packed(arrow), packed(factor), n, self.point.u, rest)
         beta = self.beta if given else None
         return Conditional(self.model, self.data.order, arrow, border, factor, self.exact, 1.0, 0.0, value, beta)
+
+    def _fill_equations(self) -> None:
+        """Fill the equations of all coefficients at the eta of the mode, the whole curvature in."""
+        self.point.fixed[:] = self.data.offset
+        system, point, _ = self._packed
+        equations(system, point, len(self.data.arrow.d), self.data.rows.others.shape[1], False)
+
+    def predictor(self) -> Array:
+        """Return the linear predictor of the rows at the mode, or its extremes."""
+        return self.point.eta
 
     def second_moments(self) -> Array:
         """Return Σ_j E[u_j u_j'] (K, p, p) at the mode, whitened coordinates."""

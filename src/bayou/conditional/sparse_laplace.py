@@ -16,6 +16,7 @@ from bayou.conditional.adjoint import new_adjoint
 from bayou.conditional.front import factorise, forward
 from bayou.conditional.front_covariances import covariances, gradient
 from bayou.conditional.front_layout import Front, Pieces, new_pieces
+from bayou.conditional.images import images
 from bayou.conditional.joint import Conditional
 from bayou.conditional.laplace import Laplace
 from bayou.conditional.mode import System, new_point, weigh
@@ -98,7 +99,7 @@ class SparseLaplace(Laplace):
 
         The products of `bayou.conditional.information`, each image Z v taken over the rows.
         """
-        image, sides = self._images()
+        image, sides = images(self)
         solved = []
         for v, v_rest in sides:
             x = np.empty(self.n)

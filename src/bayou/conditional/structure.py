@@ -16,7 +16,7 @@ from bayou.conditional.front_layout import Front, new_front
 from bayou.formula.words import plural
 from bayou.linalg.schur import Border
 from bayou.linalg.symbolic import Symbolic
-from bayou.sufficient import layout
+from bayou.sufficient import plan
 
 if TYPE_CHECKING:
     from bayou.conditional.rows import Sorted
@@ -162,7 +162,7 @@ def _sparse_cost(symbolic: Symbolic | None) -> float:
 
 def structure(model: Model) -> Structure:
     """Choose the system for a model; `bayou.Model.structure` keeps it."""
-    groupings, P = model.design.groupings, model.working.X.shape[1]
+    groupings, P = model.design.groupings, len(model.working.mean)
     sizes = [g.Z.shape[1] * len(g.levels) for g in groupings]
     if model.design.structured:
         return _field(model, P)
@@ -192,12 +192,12 @@ def _field(model: Model, P: int) -> Structure:
 
 
 def _decide(found: Structure, model: Model) -> None:
-    plan = layout(model)
-    m = np.diff(plan.start).astype(np.float64)
+    made = plan(model)
+    m = np.diff(made.start).astype(np.float64)
     R = found.columns
     allowed = R <= LARGEST_DENSE
     if m @ (m + 1.0) / 2.0 <= (LARGEST_FRONTS if not allowed else 50.0 * R * R):
-        found.symbolic = found._front(plan.start, plan.touch, plan.border, R).symbolic
+        found.symbolic = found._front(made.start, made.touch, made.border, R).symbolic
         found.sparse = found.symbolic.flops
     s = found.symbolic
     fits = s is not None and s.flops <= LONGEST and s.stored <= LARGEST_FACTOR

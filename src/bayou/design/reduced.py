@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayou._types import Array, Integers
+from bayou.design.files import RowFiles
 from bayou.design.moments import Running
 
 __all__ = ["Distinct", "Reduced", "Remainder"]
@@ -87,6 +88,8 @@ class Reduced:
         Where the rows are, to be read again: predictions and log densities stream over it.
     running : Running or None
         Means and scales of the rows given; None where those of the kept rows by their frequencies are the same.
+    files : RowFiles or None
+        Where rows kept in blocks are: in arrays of files, the rows sorted by the factor with most coefficients.
     """
 
     how: str
@@ -96,3 +99,4 @@ class Reduced:
     distinct: Distinct | None = None
     source: object | None = None
     running: Running | None = None
+    files: RowFiles | None = None

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from bayou.design.passes import largest
 from bayou.errors import DataError, FormulaError
 
 if TYPE_CHECKING:
@@ -43,18 +42,21 @@ def check_sizes(design: Design) -> None:
     for g in design.groupings:
         named += [(f"the column {name} by {g.name}", g.Z[:, k]) for k, name in enumerate(g.coefficients)]
     for what, values in named:
-        most = float(np.abs(values).max(initial=0.0))
+        most = largest(values)
         if most > LARGEST:
             raise DataError(f"{what} reaches {most:.3g}, whose square overflows: change its unit.")
         if 0.0 < most < 1.0 / LARGEST:
             raise DataError(f"{what} reaches {most:.3g} only, whose square vanishes: change its unit.")
     for what, found in (("the weights", design.weights), ("the standard errors", design.standard_errors)):
-        if found is not None and (found.min() < 1.0 / LARGEST or found.max() > LARGEST):
+        if found is None:
+            continue
+        low, high = float(found.min()), float(found.max())
+        if low < 1.0 / LARGEST or high > LARGEST:
             raise DataError(
-                f"{what} reach from {found.min():.3g} to {found.max():.3g}, which is lost in rounding: they must lie "
+                f"{what} reach from {low:.3g} to {high:.3g}, which is lost in rounding: they must lie "
                 f"between {1.0 / LARGEST:.0e} and {LARGEST:.0e}."
             )
-    most = float(np.abs(design.offset).max(initial=0.0))
+    most = largest(design.offset)
     if most > (LARGEST if design.family.link.name == "identity" else LARGEST_OFFSET):
         raise DataError(
             f"the offset {' + '.join(design.formula.offsets)} reaches {most:.3g} in the linear predictor, beyond the "

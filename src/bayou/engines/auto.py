@@ -53,6 +53,7 @@ class Auto(ChainEngine):
     | where | it tries, in turn | because |
     |---|---|---|
     | a family of your own | `nuts` | its log density is all that is known of it |
+    | rows that lie in files, a million and more | `metropolis` | it visits the rows where they are |
     | Gaussian, structures or over 300 crossed columns | `inla`, `gibbs`, `metropolis`, `nuts` | a draw costs much |
     | other Gaussian response, identity link | `gibbs`, `metropolis`, `nuts` | a draw needs only sums over the rows |
     | draws, warmup, chains, thin, keep_effects or store given | `metropolis`, `nuts` | only Markov chains have these |

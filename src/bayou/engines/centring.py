@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bayou._types import Array, Integers
+from bayou.design.passes import equal, parts
 from bayou.jit import kernel, window
 from bayou.linalg.schur import Border
 from bayou.linalg.small import cholesky, solve_lower, solve_lower_transposed
@@ -56,7 +57,7 @@ def centring(model: Model, order: tuple[int, ...]) -> Centring:
     """
     design, working = model.design, model.working
     groupings = [design.groupings[g] for g in order]
-    P = working.X.shape[1]
+    P = len(working.mean)
     inverse = np.linalg.inv(working.to_printed) if P else np.zeros((0, 0))
     gaussian = P - len(working.codes)
     first, coefficient, direction, reading, u = [0], [], [], [], []
@@ -116,14 +117,18 @@ def centring(model: Model, order: tuple[int, ...]) -> Centring:
 
 def _multiplier(x: Array, z: Array, codes: Integers, J: int) -> Array | None:
     """Return u with x = z u[codes], or None."""
-    if x is z or np.array_equal(x, z):
+    if equal(x, z):
         return np.ones(J)
-    used = z != 0.0
-    u = np.zeros(J)
-    u[codes[used]] = x[used] / z[used]
-    scale = float(np.abs(x).max()) or 1.0
-    if not u.any() or np.abs(x - z * u[codes]).max() > 1e-12 * scale:
+    u, scale = np.zeros(J), 0.0
+    for part in parts(len(x)):
+        used = z[part] != 0.0
+        u[codes[part][used]] = x[part][used] / z[part][used]
+        scale = max(scale, float(np.abs(x[part]).max()))
+    if not u.any():
         return None
+    for part in parts(len(x)):
+        if np.abs(x[part] - z[part] * u[codes[part]]).max() > 1e-12 * (scale or 1.0):
+            return None
     return u
 
 
@@ -135,8 +140,11 @@ def _nested(groupings: list[Grouping]) -> list[tuple[int, int, int, int, Integer
             if f == g or len(parent.levels) >= len(child.levels):
                 continue
             above = np.zeros(len(child.levels), dtype=np.int64)
-            above[child.codes] = parent.codes
-            if not np.array_equal(above[child.codes], parent.codes):
+            for part in parts(len(child.codes)):
+                above[child.codes[part]] = parent.codes[part]
+            if not all(
+                np.array_equal(above[child.codes[part]], parent.codes[part]) for part in parts(len(child.codes))
+            ):
                 continue
             for k, name in enumerate(child.coefficients):
                 if name in parent.coefficients:

@@ -13,9 +13,10 @@ import sys
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -41,10 +42,15 @@ BATCH_SECONDS = 0.05
 BATCH_BYTES = 32 * 2**20  # of group coefficients drawn between two looks at the stop flag
 KEEP_BYTES = 512 * 2**20
 
+# what runs the chains in place of threads, if anything: `bayou.cluster` sets it. Of the engine, model, plan, generators
+# and records it makes the records that came to something, sentences for the result, and whether it was interrupted
+Elsewhere = Callable[..., tuple["list[Record]", dict[str, Any], list[str], bool]]
+ELSEWHERE: ContextVar[Elsewhere | None] = ContextVar("ELSEWHERE", default=None)
+
 
 @dataclass
-class _Progress:
-    """Counts of finished scans, and the flag that stops everything."""
+class Progress:
+    """Counts of finished scans by chain, and the flag that stops everything."""
 
     scans: Integers
     stop: threading.Event = field(default_factory=threading.Event)
@@ -162,7 +168,26 @@ class ChainEngine(Engine):
             Record(plan, self.draws, keep) if store is None else store.record(c, plan, self.draws, keep)
             for c in range(self.chains)
         ]
-        progress = _Progress(np.zeros(self.chains, dtype=np.int64))
+        elsewhere = ELSEWHERE.get()
+        if elsewhere is None:
+            facts, said, interrupted = self._in_threads(plan, generators, records)
+        else:
+            records, facts, said, interrupted = elsewhere(self, model, plan, generators, records)
+        posterior = self._collect(model, plan, records, store)
+        posterior.info["messages"][len(plan.messages) : len(plan.messages)] = said
+        posterior.info |= {**facts, "seconds_preparing": prepared, "seconds": time.perf_counter() - started}
+        if interrupted:
+            posterior.info["messages"].insert(
+                len(plan.messages),
+                f"Interrupted: {posterior.size} of {self.draws} draws per chain were made and are kept.",
+            )
+        return posterior
+
+    def _in_threads(
+        self, plan: Plan, generators: Sequence[np.random.Generator], records: Sequence[Record]
+    ) -> tuple[dict[str, Any], list[str], bool]:
+        """Run the chains in this process; returns facts, sentences, and whether they were interrupted."""
+        progress = Progress(np.zeros(self.chains, dtype=np.int64))
         cores = min(self.cores or os.cpu_count() or 1, self.chains)
         with ThreadPoolExecutor(cores) as pool:
             jobs = [
@@ -172,14 +197,7 @@ class ChainEngine(Engine):
             interrupted = self._watch(jobs, progress)
             for job in jobs:
                 job.result()
-        posterior = self._collect(model, plan, records, store)
-        posterior.info |= {"cores": cores, "seconds_preparing": prepared, "seconds": time.perf_counter() - started}
-        if interrupted:
-            posterior.info["messages"].insert(
-                len(plan.messages),
-                f"Interrupted: {posterior.size} of {self.draws} draws per chain were made and are kept.",
-            )
-        return posterior
+        return {"cores": cores}, [], interrupted
 
     def _collect(self, model: Model, plan: Plan, records: Sequence[Record], store: Store | None) -> Posterior:
         """Make the posterior of what the chains have."""
@@ -210,7 +228,7 @@ class ChainEngine(Engine):
             "engine": self.name,
             "settings": self.describe(),
             "method": plan.method,
-            "chains": self.chains,
+            "chains": len(records),
             "warmup": self.warmup,
             "thin": self.thin,
             "messages": messages,
@@ -244,7 +262,7 @@ class ChainEngine(Engine):
         needed = 2 * self.chains * (self.draws * plan.shape(1, False).nbytes + effects)
         return needed, self.draws, self.chains, 2 * self.chains * effects
 
-    def _chain(self, plan: Plan, rng: np.random.Generator, number: int, record: Record, progress: _Progress) -> None:
+    def _chain(self, plan: Plan, rng: np.random.Generator, number: int, record: Record, progress: Progress) -> None:
         """Run one chain: warm-up with its boundaries, then the kept draws."""
         chain = plan.new_chain(rng)
         record.resume(chain)
@@ -282,7 +300,7 @@ class ChainEngine(Engine):
             progress.stop.set()
         record.groups = chain.group_statistics()
 
-    def _watch(self, jobs: list[Future[Any]], progress: _Progress) -> bool:
+    def _watch(self, jobs: list[Future[Any]], progress: Progress) -> bool:
         """Wait for the chains, show how far they are, and stop them on Ctrl-C or SIGTERM."""
         total = self.chains * (self.warmup + self.draws * self.thin)
         show = Bar(total, self.progress)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bayou.design.passes import beyond_memory
+
 if TYPE_CHECKING:
     from bayou.model import Model
 
@@ -49,6 +51,10 @@ def _own(model: Model, chains: bool) -> bool:
     return bool(getattr(model.family, "own", False))
 
 
+def _files(model: Model, chains: bool) -> bool:
+    return beyond_memory(model.design)
+
+
 def _gaussian(model: Model, chains: bool) -> bool:
     return model.family.name == "gaussian" and model.family.link.name == "identity"
 
@@ -77,6 +83,12 @@ TABLE = (
         _own,
         ("nuts",),
         "its log density is all that is known of it",
+    ),
+    Choice(
+        "rows that lie in files, a million and more",
+        _files,
+        ("metropolis",),
+        "it visits the rows where they are",
     ),
     Choice(
         f"Gaussian, structures or over {MOST_CROSSED} crossed columns",

@@ -14,6 +14,8 @@ from bayou.effects.iid import coordinates_from_factor, tabulate
 from bayou.engines.centring import centring
 from bayou.engines.chains import ChainEngine
 from bayou.engines.contract import contract
+from bayou.engines.crossed.chain import crossed_plan
+from bayou.engines.crossed.choice import FEW
 from bayou.engines.draws import Chain, Draws, Plan, restore_into, snapshot_of
 from bayou.engines.lmm import collapsed, scan
 from bayou.engines.lmm.state import CARRIED, State, Target, new_state
@@ -27,7 +29,7 @@ from bayou.sufficient import Sufficient, sufficient
 if TYPE_CHECKING:
     from bayou.model import Model
 
-Parameterization = Literal["collapsed", "blocked", "marginal", "centered", "uncentered"]
+Parameterization = Literal["collapsed", "crossed", "joint", "blocked", "marginal", "centered", "uncentered"]
 LOCATIONS = {
     "blocked": scan.JOINT,
     "marginal": scan.JOINT,
@@ -45,14 +47,21 @@ class Gibbs(ChainEngine):
     """Gibbs sampler for a Gaussian response with identity link.
 
     The rows are summed once per level of the largest factor; after that the cost of a draw depends on
-    the number of levels and coefficients only.
+    the number of levels and coefficients only. Several large factors are gone through one at a time, at a
+    cost linear in the pairs of levels that occur.
 
     Parameters
     ----------
     parameterization
         "collapsed" (default): covariances and residual sds from their marginal posterior with all
         coefficients integrated out, where they are at most ten numbers and every prior on beta is
-        Gaussian; otherwise as "blocked".
+        Gaussian; otherwise as "blocked". With several factors and more than 64 coefficients beside those of
+        the largest, whichever of this, "crossed" and "joint" costs least for an independent draw
+        (`bayou.engines.crossed.choice` states the costs); the method of the result says which, and why.
+        "crossed": factor by factor, each factor's covariance and sigma with its coefficients and the fixed
+        effects integrated out, then these; shifts between factors that no row sees.
+        "joint": as "crossed", then all coefficients at once by conjugate gradients: where the levels are
+        so badly connected that sweeps hardly move them.
         "blocked": all coefficients jointly given the covariances, then each covariance given the
         coefficients, conjugate and whitened in turn.
         "marginal": as "blocked" without the whitened move (beta with b integrated out).
@@ -62,12 +71,13 @@ class Gibbs(ChainEngine):
     Raises
     ------
     Unsupported
-        By `run`, for other families, and for several factors of which the smaller ones have more
-        than 6,000 coefficients in all.
+        By `run`, for other families; of "blocked", "marginal", "centered" and "uncentered" also for several
+        factors of which the smaller ones have more than 6,000 coefficients in all.
 
     References
     ----------
     Hoff, A First Course in Bayesian Statistical Methods (2009), ch. 11. Yu & Meng, JCGS 20 (2011).
+    Papaspiliopoulos, Roberts & Zanella, Biometrika 107 (2020). Papandreou & Yuille, NIPS 23 (2010).
 
     Examples
     --------
@@ -84,7 +94,7 @@ class Gibbs(ChainEngine):
     def __post_init__(self) -> None:
         """Check the settings."""
         super().__post_init__()
-        if self.parameterization not in ("collapsed", *LOCATIONS):
+        if self.parameterization not in ("collapsed", "crossed", "joint", *LOCATIONS):
             raise Unsupported(
                 f"parameterization={self.parameterization!r} is not known; "
                 f"use one of {', '.join(('collapsed', *LOCATIONS))}."
@@ -97,15 +107,14 @@ class Gibbs(ChainEngine):
                 "Gibbs needs a Gaussian response with identity link; this model has family "
                 f"{model.family.name} with link {model.family.link.name}. Use engine='metropolis'."
             )
-        if model.design.structured:
+        if model.design.structured or self.parameterization in ("collapsed", "crossed", "joint"):
             return
-        sizes = sorted(g.Z.shape[1] * len(g.levels) for g in model.design.groupings)
-        border = sum(sizes[:-1]) + model.design.X.shape[1]
+        border = _border(model)
         if border > DENSE_LIMIT:
             raise Unsupported(
-                "Gibbs keeps a dense matrix of all coefficients but those of the largest factor: here "
-                f"{border:,} rows and columns, and it takes up to {DENSE_LIMIT:,}. "
-                "Use engine='metropolis', which needs no such matrix."
+                f"Gibbs(parameterization={self.parameterization!r}) keeps a dense matrix of all coefficients but those "
+                f"of the largest factor: here {border:,} rows and columns, and it takes up to {DENSE_LIMIT:,}. "
+                "Use parameterization='crossed', which needs no such matrix."
             )
 
     def prepare(self, model: Model) -> Plan:
@@ -115,6 +124,9 @@ class Gibbs(ChainEngine):
             from bayou.engines.field.sampling import field_plan  # loaded for such models alone
 
             return field_plan(model)
+        plan = self._by_factor(model)
+        if plan is not None:
+            return plan
         sums = sufficient(model)
         target = gaussian_target(model, sums)
         sigmas = 0 if target.sigma_known else len(target.cells.rows)
@@ -153,6 +165,21 @@ class Gibbs(ChainEngine):
             messages=(),
             method=method,
         )
+
+
+    def _by_factor(self, model: Model) -> Plan | None:
+        """Return the plan of a sampler that goes through the factors, if it was asked for or costs least."""
+        if self.parameterization in ("crossed", "joint"):
+            return crossed_plan(model, self.parameterization) if model.design.groupings else None
+        if self.parameterization != "collapsed" or _border(model) <= FEW:
+            return None
+        return crossed_plan(model, "cheapest")
+
+
+def _border(model: Model) -> int:
+    """Return the columns of a dense Schur complement: of all factors but the largest, and the fixed effects."""
+    sizes = sorted(g.Z.shape[1] * len(g.levels) for g in model.design.groupings)
+    return sum(sizes[:-1]) + model.design.X.shape[1] if len(sizes) > 1 else 0
 
 
 def gaussian_target(model: Model, sums: Sufficient) -> Target:

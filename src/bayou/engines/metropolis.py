@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from bayou._types import Array
+from bayou.design.files import row_array
 from bayou.effects.iid import tabulate
 from bayou.engines.centring import centring
 from bayou.engines.chains import ChainEngine
@@ -17,6 +18,7 @@ from bayou.engines.glmm import scan
 from bayou.engines.glmm.carrier import Fitting, new_carrier
 from bayou.engines.glmm.nested import lineages
 from bayou.engines.glmm.regression import Rows, Scratch
+from bayou.engines.glmm.rows import lay_out
 from bayou.engines.glmm.state import APPROXIMATION, CARRIED, State, Target, is_gaussian
 from bayou.engines.starts import no_start, starting_effects, starting_factors, starting_scale
 from bayou.engines.tuning import next_boundary
@@ -28,6 +30,7 @@ from bayou.packed import packed
 if TYPE_CHECKING:
     from bayou.model import Model
 
+LARGE = 1 << 20  # rows of a level from which scratch for it is kept in a file, where the rows are
 ROUNDS, SHORTEST = 40, 1e-8  # of the climb to the starting point: rounds, and the least part of a Newton step
 
 
@@ -132,55 +135,26 @@ def len_b(rows: Rows) -> int:
 
 
 def glmm_target(model: Model, walk_tuned: bool = True) -> tuple[tuple[int, ...], Target]:
-    """Bring a model into the form of the kernels: rows sorted by each factor's levels."""
+    """Bring a model into the form of the kernels."""
     design, working = model.design, model.working
-    groupings = design.groupings
-    n, P = working.X.shape
-    order = tuple(sorted(range(len(groupings)), key=lambda k: -len(groupings[k].levels)))
-    used = [groupings[g] for g in order]
-    master = np.argsort(used[0].codes, kind="stable") if used else np.arange(n)
-    K = len(used)
-    index = np.empty((max(K, 1), n), dtype=np.int64)
-    index[0] = np.arange(n)
-    starts, Z = [], []
-    for k, g in enumerate(used):
-        codes = g.codes[master]
-        index[k] = np.argsort(codes, kind="stable")
-        starts.append(np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(g.levels)))]))
-        Z.append(g.Z[master][index[k]].T.ravel())
-    sizes = np.array([g.Z.shape[1] for g in used], dtype=np.int64)
-    levels = np.array([len(g.levels) for g in used], dtype=np.int64)
-    weights = design.weights if design.standard_errors is None else design.weights / design.standard_errors**2
-    rows = Rows(
-        code=int(model.family.code),
-        y=np.ascontiguousarray(design.y[master][index]),
-        trials=np.ascontiguousarray(design.trials[master][index]),
-        master=index,
-        first=np.concatenate([[0], np.cumsum(levels + 1)[:-1]]).astype(np.int64) if K else np.zeros(0, dtype=np.int64),
-        start=np.concatenate(starts).astype(np.int64) if K else np.zeros(1, dtype=np.int64),
-        at_Z=np.concatenate([[0], np.cumsum(sizes * n)[:-1]]).astype(np.int64) if K else np.zeros(0, dtype=np.int64),
-        Z=np.ascontiguousarray(np.concatenate(Z)) if K else np.zeros(0),
-        at_b=np.concatenate([[0], np.cumsum(sizes * levels)[:-1]]).astype(np.int64)
-        if K
-        else np.zeros(0, dtype=np.int64),
-        levels=levels,
-        sizes=sizes,
-        X=working.X[master].T.ravel(),
-        offset=np.ascontiguousarray(design.offset[master]),
-    )
+    order = tuple(sorted(range(len(design.groupings)), key=lambda k: -len(design.groupings[k].levels)))
     blocks = tabulate(model.bound.blocks)
     position = {g: k for k, g in enumerate(order)}
     blocks = blocks._replace(grouping=np.array([position[int(g)] for g in blocks.grouping], dtype=np.int64))
     none = np.zeros(0, dtype=np.int64)
     moves = centring(model, order)
+    laid = lay_out(model, order)
+    levels = np.array([len(design.groupings[g].levels) for g in order], dtype=np.int64)
     target = Target(
-        rows=rows,
+        rows=laid.rows,
         border=Border(none, none, none, 0, working.precision, working.precision @ working.mean),
         blocks=blocks,
-        sigma=np.ascontiguousarray(design.sigma_codes[master]),
-        sigma_rows=np.bincount(design.sigma_codes, minlength=len(design.sigma_levels)) + design.remainder.count,
+        sigma=laid.sigma,
+        sigma_step=int(len(laid.sigma) > 1),
+        sigma_rows=laid.sigma_rows + design.remainder.count,
         sigma_squares=design.remainder.squares,
-        prior_weights=np.ascontiguousarray(weights[master][index]),
+        prior_weights=laid.weights,
+        prior_step=laid.weights_step,
         dispersion_code=int(model.bound.dispersion_code),
         dispersion_parameters=np.asarray(model.bound.dispersion_parameters, dtype=np.float64),
         dispersion_known=model.family.dispersion is None or model.dispersion_known,
@@ -306,7 +280,8 @@ class MetropolisChain:
 def new_state(model: Model, target: Target, scale: float, spread: float) -> State:
     """Allocate one chain: coefficients at zero, covariances ``spread`` times their usual start."""
     rows = target.rows
-    n, P = len(rows.offset), len(target.border.linear)
+    n, P = rows.y.shape[1], len(target.border.linear)
+    files = None if model.design.reduced is None else model.design.reduced.files
     B, block = target.blocks.A.shape
     p = max([1, block, *rows.sizes])  # a factor of several blocks is wider than its widest block
     K = max(len(rows.levels), 1)
@@ -314,13 +289,15 @@ def new_state(model: Model, target: Target, scale: float, spread: float) -> Stat
     largest = int(np.diff(rows.start).max()) if total else 0
     m = max(P, p * (p + 1) // 2, len(target.moves.at), 1)
     batch = max(LANES, largest)
+    few = files if batch > LARGE else None  # a level of very many rows: the batch is as large as it
     scratch = Scratch(
-        eta=np.zeros(max(n, batch)),
-        gradient=np.zeros(max(n, batch)),
-        curvature=np.zeros(max(n, batch)),
-        value=np.zeros(batch),
-        here=np.zeros(batch),
-        weighted=np.zeros(batch),
+        eta=row_array(files if K > 1 else few, (max(n, batch) if K > 1 else batch,)),
+        gradient=row_array(few, (batch,)),
+        curvature=row_array(few, (batch,)),
+        value=row_array(few, (batch,)),
+        here=row_array(few, (batch,)),
+        weighted=row_array(few, (batch,)),
+        columns=np.zeros(max(P, 1) * LANES),
         step=np.zeros(LANES * p),
         diagonal=np.zeros(LANES * p),
         ratio=np.zeros(LANES),
@@ -338,12 +315,12 @@ def new_state(model: Model, target: Target, scale: float, spread: float) -> Stat
     return State(
         beta=np.zeros(P),
         b=np.zeros(len_b(rows)),
-        eta=np.zeros(n),
+        eta=row_array(files, (n,)),
         L=starting_factors(model, target.blocks, spread),
         Q=np.zeros((K, p, p)),
         Sigma=np.zeros((K, p, p)),
         dispersion=dispersion,
-        weights=target.prior_weights.copy(),
+        weights=row_array(files, rows.y.shape) if is_gaussian(rows.code) else target.prior_weights,
         likelihood=np.full(total, np.nan),
         total=np.zeros(1),
         tune=np.full((B, block + 1), -1.0),
@@ -353,7 +330,7 @@ def new_state(model: Model, target: Target, scale: float, spread: float) -> Stat
         tries=np.zeros(K),
         scratch=scratch,
         Hx=np.zeros((P, P)),
-        vectors=np.zeros((4, m)),
+        vectors=np.zeros((5, m)),
         work=np.zeros((7, m, m)),
         counter=np.zeros(1, dtype=np.int64),
         sums=np.zeros(int(rows.levels.max()) if len(rows.levels) else 0),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from bayou.conditional.adaptive import AdaptiveQuadrature
+from bayou.conditional.blocked import BlockedLaplace
 from bayou.engines.base import Engine
 from bayou.engines.marginal.generic import maximised
 from bayou.errors import DataError, Unsupported
@@ -116,7 +117,11 @@ class Quadrature(Engine):
     def run(self, model: Model, rng: np.random.Generator) -> Posterior:
         """Fit the model."""
         dimension, nodes = self.check(model)
-        likelihood = AdaptiveQuadrature(model, nodes, model.priors_given)
+        likelihood: AdaptiveQuadrature | BlockedLaplace
+        if model.design.reduced is not None and model.design.reduced.files is not None:
+            likelihood = BlockedLaplace(model, priors=model.priors_given, nodes=nodes)
+        else:
+            likelihood = AdaptiveQuadrature(model, nodes, model.priors_given)
         word = "node" if nodes == 1 else "nodes"
         found = maximised(model, self, likelihood, rng, method=f"adaptive quadrature, {nodes} {word}")
         more = max(2 * nodes + 1 if dimension == 1 else nodes + 4, NODES[dimension])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bayou._types import Array
+from bayou.design.passes import cut
 from bayou.effects.iid import INVERSE_WISHART, STANDARD_DEVIATIONS, BlockTable
 from bayou.priors import Uniform
 from bayou.priors.codes import OF_PRECISION, OF_VARIANCE, UNIFORM
@@ -101,7 +102,7 @@ def starting_effects(model: Model, rng: np.random.Generator) -> Iterator[Array]:
     Newton step from zero to counts of 1e12 is longer than any that can be shortened. Then zero, then draws on
     ever smaller scales.
     """
-    P = model.working.X.shape[1]
+    P = len(model.working.mean)
     if P == 0:
         yield np.zeros(0)
         return
@@ -111,33 +112,53 @@ def starting_effects(model: Model, rng: np.random.Generator) -> Iterator[Array]:
     if np.isfinite(fitted).all():
         yield fitted
     yield zero
-    size = np.abs(model.working.X).max(axis=0)
+    size = largest_columns(model)
     for attempt in range(TRIES):
         shift = rng.standard_normal(P) * 10.0 ** (-attempt / 10.0) / np.where(size > 0.0, size, 1.0)
         yield _supported(model, zero + shift)
 
 
+def largest_columns(model: Model) -> Array:
+    """Return the largest absolute values (P,) of the working columns."""
+    out = np.zeros(len(model.working.mean))
+    for part in cut(model.design):
+        np.maximum(out, np.abs(model.working.part(part)).max(axis=0), out=out)
+    return out
+
+
 def _regression(model: Model) -> Array:
     """Return the first step of iterated weighted least squares, with the prior."""
     design, working = model.design, model.working
-    y, family = design.y, model.family
-    typical = float(np.mean(np.abs(y))) or 1.0
+    typical = sum(float(np.sum(np.abs(design.y[part]))) for part in cut(design)) / design.n or 1.0
+    H, g, squares = np.zeros((1, 1)), np.zeros(1), np.zeros(1)
+    most = np.float64(0.0)
+    for part in cut(design):
+        mean, weight = _working_response(model, part, typical)
+        X, eta = working.part(part), model.family.link(mean) - design.offset[part]
+        most, before = np.fmax(most, weight.max()), most
+        weight = weight / most
+        scale = before / most
+        H = H * scale + X.T @ (weight[:, None] * X)
+        g = g * scale + X.T @ (weight * eta)
+        squares = squares + (X * X).sum(axis=0)
+    precision = working.precision + np.diag(working.curvature)
+    prior = precision @ working.mean
+    fitted: Array = np.linalg.solve(H + 1e-10 * np.diag(squares) + 1e-6 * precision, g + 1e-6 * prior)
+    return fitted
+
+
+def _working_response(model: Model, part: slice, typical: float) -> tuple[Array, Array]:
+    """Return means (n,) off the edges and weights of some rows; ``typical`` is the mean of |y|."""
+    design, family, y = model.design, model.family, model.design.y[part]
     if family.name in ("bernoulli", "binomial"):
-        mean = (y + 0.5) / (design.trials + 1.0)
-        weight = design.trials * mean * (1.0 - mean)
+        mean = (y + 0.5) / (design.trials[part] + 1.0)
+        weight = design.trials[part] * mean * (1.0 - mean)
     elif family.link.name == "identity":
         mean, weight = y, np.ones(len(y))
     else:
         mean = np.maximum(y, 0.1 * min(typical, 1.0) if family.name != "gaussian" else 0.1 * typical)
         weight = {"poisson": mean, "gamma": np.ones(len(y))}.get(family.name, mean / (1.0 + mean))
-    weight = weight * design.weights
-    weight = weight / weight.max()
-    X, eta = working.X, family.link(mean) - design.offset
-    H = X.T @ (weight[:, None] * X) + 1e-10 * np.diag((X * X).sum(axis=0))
-    precision = working.precision + np.diag(working.curvature)
-    prior = precision @ working.mean
-    fitted: Array = np.linalg.solve(H + 1e-6 * precision, X.T @ (weight * eta) + 1e-6 * prior)
-    return fitted
+    return mean, weight * design.weights[part]
 
 
 def _supported(model: Model, beta: Array) -> Array:

@@ -44,6 +44,8 @@ __all__ = [
     "LANES",
     "NEGATIVE_BINOMIAL_LOG",
     "POISSON_LOG",
+    "add_compensated",
+    "add_pairwise",
     "dispersion_terms",
     "row_derivatives",
     "row_dispersion",
@@ -215,7 +217,7 @@ def row_values(code: int, y: Array, trials: Array, weights: Array, eta: Array, d
 
 
 @kernel
-def _add_pairwise(work: Array, count: int) -> float:
+def add_pairwise(work: Array, count: int) -> float:
     """Return the sum of the first `count` numbers, added pairwise; `work` is overwritten."""
     while count > 1:
         half = count >> 1
@@ -228,7 +230,7 @@ def _add_pairwise(work: Array, count: int) -> float:
 
 
 @kernel(inner=True)
-def _add(total: float, lost: float, x: float) -> tuple[float, float]:
+def add_compensated(total: float, lost: float, x: float) -> tuple[float, float]:
     """Return total + x and what rounding has lost so far (Neumaier 1974)."""
     new = total + x
     lost += (total - new) + x if abs(total) >= abs(x) else (x - new) + total
@@ -249,17 +251,19 @@ def row_terms(
 ) -> float:
     """Return the log likelihood of all rows and fill in its two derivatives in eta.
 
-    Parameters as in `row_derivatives`; `work` is scratch of `LANES` numbers.
+    Parameters as in `row_derivatives`; `work` is scratch of `LANES` numbers. `trials` and `weights` may hold
+    `LANES` numbers where they are the same for all rows.
     """
     n = len(y)
+    own, weighted = 1 if len(trials) >= n else 0, 1 if len(weights) >= n else 0
     total, lost = 0.0, 0.0
     for a in range(0, n, LANES):
         m = min(LANES, n - a)
         row_derivatives(
-            code, window(y, a, m), window(trials, a, m), window(weights, a, m), window(eta, a, m), dispersion, work,
-            window(gradient, a, m), window(curvature, a, m),
+            code, window(y, a, m), window(trials, a * own, m), window(weights, a * weighted, m), window(eta, a, m),
+            dispersion, work, window(gradient, a, m), window(curvature, a, m),
         )  # fmt: skip
-        total, lost = _add(total, lost, _add_pairwise(work, m))
+        total, lost = add_compensated(total, lost, add_pairwise(work, m))
     return total + lost if math.isfinite(total) else total
 
 
@@ -269,13 +273,15 @@ def row_log_density(
 ) -> float:
     """Return the sum that `row_terms` returns, without the derivatives."""
     n = len(y)
+    own, weighted = 1 if len(trials) >= n else 0, 1 if len(weights) >= n else 0
     total, lost = 0.0, 0.0
     for a in range(0, n, LANES):
         m = min(LANES, n - a)
         row_values(
-            code, window(y, a, m), window(trials, a, m), window(weights, a, m), window(eta, a, m), dispersion, work
-        )
-        total, lost = _add(total, lost, _add_pairwise(work, m))
+            code, window(y, a, m), window(trials, a * own, m), window(weights, a * weighted, m), window(eta, a, m),
+            dispersion, work,
+        )  # fmt: skip
+        total, lost = add_compensated(total, lost, add_pairwise(work, m))
     return total + lost if math.isfinite(total) else total
 
 
@@ -284,15 +290,16 @@ def dispersion_terms(code: int, y: Array, weights: Array, dispersion: float) -> 
     """Return the sum of the terms of the weighted log density that depend on the dispersion and not on eta."""
     total, log_dispersion = 0.0, math.log(dispersion)
     error = stirling_error(dispersion)
+    step = 1 if len(weights) >= len(y) else 0
     if code == GAUSSIAN_IDENTITY or code == GAUSSIAN_LOG:
         for i in range(len(y)):  # a row of weight zero says nothing of sigma either
-            total -= log_dispersion if weights[i] > 0.0 else 0.0
+            total -= log_dispersion if weights[i * step] > 0.0 else 0.0
     elif code == NEGATIVE_BINOMIAL_LOG:
         for i in range(len(y)):
-            total += weights[i] * (log_rising(y[i], dispersion, error) + y[i] * log_dispersion)
+            total += weights[i * step] * (log_rising(y[i], dispersion, error) + y[i] * log_dispersion)
     elif code == GAMMA_LOG:
         for i in range(len(y)):
-            total += weights[i] * (0.5 * log_dispersion - error)
+            total += weights[i * step] * (0.5 * log_dispersion - error)
     return total
 
 

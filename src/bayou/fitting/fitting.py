@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bayou.engines import Engine
     from bayou.families import Family
     from bayou.formula import Formula
+    from bayou.posterior import Posterior
     from bayou.priors import Priors
 
 __all__ = ["Fit", "fit", "load"]
@@ -39,6 +40,8 @@ def fit(
     functions: Mapping[str, Callable[..., Any]] | None = None,
     structures: Mapping[str, Any] | None = None,
     stream: bool | str | os.PathLike[str] | None = None,
+    client: Any = None,
+    shards: int | None = None,
     **settings: Any,
 ) -> Fit:
     """Fit a Bayesian (generalized) linear mixed model.
@@ -84,6 +87,12 @@ def fit(
         all others are kept in files; the likelihood is that of the rows as given. None: rows of files and queries are
         read in blocks when the columns in use take more than 256 MB. True: always, False: never. A path: always, and
         there is the folder for files of rows, which otherwise is a temporary one.
+    client
+        A ``distributed.Client``: chains run over the workers of its cluster, to the same draws. "local" makes one in
+        this process; None (default) takes none.
+    shards
+        With ``client``: the groups of the grouping factor are divided over the workers in so many shards (12 suits
+        most), which keep their rows. The draws depend on the number of shards, not on that of the workers.
     **settings
         Settings of the engine, such as ``draws=2000, chains=4``.
 
@@ -114,11 +123,25 @@ def fit(
         )
     sequence = _seed_sequence(seed)
     started = time.perf_counter()
-    result = chosen.run(model, np.random.default_rng(sequence))
+    result = _run(chosen, model, np.random.default_rng(sequence), client, shards)
     result.info["seconds"] = time.perf_counter() - started
     # without a seed the entropy is kept, so that this run too can be repeated
     result.info["seed"] = int(sequence.entropy)  # type: ignore[arg-type]
     return Fit(result)
+
+
+def _run(engine: Engine, model: Model, rng: np.random.Generator, client: Any, shards: int | None) -> Posterior:
+    """Run the engine here, or over a cluster."""
+    if client is None:
+        if shards is not None:
+            raise DataError("shards= divides the groups over the workers of a cluster: give client= too.")
+        return engine.run(model, rng)
+    from bayou.cluster import over, run_shards
+
+    if shards is not None:
+        return run_shards(engine, model, rng, client, shards)
+    with over(client, getattr(engine, "cores", None)):
+        return engine.run(model, rng)
 
 
 def _model(

@@ -16,6 +16,7 @@ from bayou.conditional.field.naming import (
     named_coefficients,
     named_hyperparameters,
 )
+from bayou.design.passes import require_memory
 from bayou.errors import DataError
 from bayou.joint.coordinates import Chooser, Chosen
 from bayou.joint.evaluate import evaluate, pack, unpack
@@ -86,6 +87,7 @@ class JointDensity:
     """
 
     def __init__(self, model: Model, coordinates: str = "auto") -> None:
+        require_memory(model.design, "This density")
         self.model = model
         self.kernel = evaluate
         self.levels = (

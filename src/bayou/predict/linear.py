@@ -74,7 +74,18 @@ class Rows:
 
 
 def training_rows(design: Design) -> Rows:
-    """Return the rows that the model was fitted to."""
+    """Return the rows that the model was fitted to.
+
+    Raises
+    ------
+    Unsupported
+        Where they lie in files, in another order than they were given in.
+    """
+    if design.reduced is not None and design.reduced.files is not None:
+        raise Unsupported(
+            f"This goes over the rows of the fit one by one, and its {design.n:,} rows lie in files, sorted by level. "
+            "Name rows: fit.predict(data) takes any table, and what streamed goes on streaming."
+        )
     groupings = design.groupings
     return Rows(
         design.X,

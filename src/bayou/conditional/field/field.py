@@ -18,6 +18,7 @@ from bayou.conditional.field.mode import Prior, System, find_mode, new_point
 from bayou.conditional.field.naming import HyperRow, hyper_rows, named_coefficients, named_hyperparameters
 from bayou.conditional.field.rows import accumulate
 from bayou.conditional.mode import FOUND, SETTLED
+from bayou.design.passes import require_memory
 from bayou.errors import Unsupported
 from bayou.families.codes import GAUSSIAN_IDENTITY, GAUSSIAN_LOG
 from bayou.linalg.sparse import new_factor
@@ -81,6 +82,7 @@ class Field(AtMode):
     ) -> None:
         self.model, self.integrated, self.priors = model, integrated, priors
         design = model.design
+        require_memory(design, "This engine")
         self.family, self.code = model.family, model.family.code
         self.gaussian = self.code in (GAUSSIAN_IDENTITY, GAUSSIAN_LOG)
         self.parts = components(model)

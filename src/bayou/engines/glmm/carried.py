@@ -26,7 +26,7 @@ from bayou._types import Array
 from bayou.effects.iid import coordinates_into, factor_from_coordinates, log_prior
 from bayou.engines.glmm.groups import batch_end, equations, gather
 from bayou.engines.glmm.population import log_prior_fixed
-from bayou.engines.glmm.regression import add_columns, quadratic, total
+from bayou.engines.glmm.regression import add_columns, add_fixed, quadratic, total
 from bayou.engines.glmm.state import State, Target, forget, log_likelihood, row_dispersion_of
 from bayou.families.rows import row_derivatives, row_values
 from bayou.jit import kernel, window
@@ -88,6 +88,69 @@ def _place_anchor(target: Target, state: State, f: int, j: int, shift: Array, an
 
 
 @kernel(inner=True)
+def _at_anchors(
+    target: Target, state: State, f: int, first: int, last: int, moved: bool, here: Array, there: Array
+) -> None:
+    """Linear predictors of a batch of levels with their coefficients at the anchors: now, and at what is proposed."""
+    rows, carrier = target.rows, state.carrier
+    p, N, begin = rows.sizes[f], state.eta.shape[0], rows.first[f]
+    low = rows.start[begin + first]
+    n = rows.start[begin + last] - low
+    anchor, other, step = carrier.vectors[1], carrier.vectors[2], carrier.vectors[3]
+    gather(rows, f, low, n, state.eta, here)
+    for j in range(first, last):
+        a, m = rows.start[begin + j] - low, rows.start[begin + j + 1] - rows.start[begin + j]
+        base = rows.at_b[f] + j * p
+        _place_anchor(target, state, f, j, carrier.shift[0], anchor)
+        for i in range(p):
+            step[i] = anchor[i] - state.b[base + i]
+        add_columns(rows.Z, rows.at_Z[f] + low + a, N, m, p, step, 0, window(here, a, m))
+    for r in range(n):
+        there[r] = here[r]
+    if moved:
+        add_fixed(rows, low, n, carrier.change, state.scratch.columns, there)
+        for j in range(first, last):
+            a, m = rows.start[begin + j] - low, rows.start[begin + j + 1] - rows.start[begin + j]
+            _place_anchor(target, state, f, j, carrier.shift[0], anchor)
+            _place_anchor(target, state, f, j, carrier.shift[1], other)
+            for i in range(p):
+                step[i] = other[i] - anchor[i]
+            add_columns(rows.Z, rows.at_Z[f] + low + a, N, m, p, step, 0, window(there, a, m))
+
+
+@kernel(inner=True)
+def _arrive(target: Target, state: State, f: int, moved: bool) -> None:
+    """Move the coefficients of all levels and eta to where `_carry` went."""
+    rows, carrier = target.rows, state.carrier
+    p, J, N, begin = rows.sizes[f], rows.levels[f], state.eta.shape[0], rows.first[f]
+    anchor = carrier.vectors[1]
+    first = 0
+    while first < J:
+        last = batch_end(rows, f, first)
+        low = rows.start[begin + first]
+        n = rows.start[begin + last] - low
+        here, there = window(state.scratch.here, 0, n), window(carrier.there, 0, n)
+        if f == 0:
+            _at_anchors(target, state, f, first, last, moved, here, there)
+        for j in range(first, last):
+            a, m = rows.start[begin + j] - low, rows.start[begin + j + 1] - rows.start[begin + j]
+            base = rows.at_b[f] + j * p
+            _place_anchor(target, state, f, j, carrier.shift[1], anchor)
+            for i in range(p):
+                state.b[base + i] = anchor[i] + carrier.b[j * p + i]
+            if f == 0:
+                add_columns(rows.Z, rows.at_Z[f] + low + a, N, m, p, carrier.b, j * p, window(there, a, m))
+        if f == 0:
+            out = window(state.eta, low, n)
+            for r in range(n):
+                out[r] = there[r]
+        first = last
+    if f > 0:
+        for r in range(N):
+            state.eta[r] = state.scratch.eta[r]
+
+
+@kernel(inner=True)
 def _carry(target: Target, state: State, f: int, dispersion: float, moved: bool) -> float:
     """Carry all levels from the present hyperparameters to the proposed ones: coefficients, eta, log density of both.
 
@@ -95,11 +158,10 @@ def _carry(target: Target, state: State, f: int, dispersion: float, moved: bool)
     """
     rows, scratch, carrier = target.rows, state.scratch, state.carrier
     p, J, N = rows.sizes[f], rows.levels[f], state.eta.shape[0]
-    P = state.beta.shape[0]
     begin = rows.first[f]
     now, new, Q, Q_new = carrier.Q[0], carrier.Q[1], carrier.Q[2], carrier.Q[3]
     g, z, step, diagonal = scratch.vectors[0], carrier.vectors[0], carrier.step, carrier.diagonal
-    anchor, other = carrier.vectors[1], carrier.vectors[2]
+    anchor = carrier.vectors[1]
     gradient, curvature, value = scratch.gradient, scratch.curvature, scratch.value
     ratio, likelihood, determinant = 0.0, 0.0, 1.0
     first = 0
@@ -107,28 +169,10 @@ def _carry(target: Target, state: State, f: int, dispersion: float, moved: bool)
         last = batch_end(rows, f, first)
         low = rows.start[begin + first]
         n = rows.start[begin + last] - low
-        y, trials = window(rows.y, f * N + low, n), window(rows.trials, f * N + low, n)
-        w = window(state.weights, f * N + low, n)
+        y, trials = window(rows.y, f * N + low, n), window(rows.trials, (f * N + low) * rows.trials_step, n)
+        w = window(state.weights, (f * N + low) * rows.weights_step, n)
         here, there = window(scratch.here, 0, n), window(carrier.there, 0, n)
-        gather(rows, f, low, n, state.eta, here)
-        for j in range(first, last):
-            a, m = rows.start[begin + j] - low, rows.start[begin + j + 1] - rows.start[begin + j]
-            base = rows.at_b[f] + j * p
-            _place_anchor(target, state, f, j, carrier.shift[0], anchor)
-            for i in range(p):
-                step[i] = anchor[i] - state.b[base + i]
-            add_columns(rows.Z, rows.at_Z[f] + low + a, N, m, p, step, 0, window(here, a, m))
-        for r in range(n):
-            there[r] = here[r]
-        if moved:
-            add_columns(rows.X, low, N, n, P, carrier.change, 0, there)
-            for j in range(first, last):
-                a, m = rows.start[begin + j] - low, rows.start[begin + j + 1] - rows.start[begin + j]
-                _place_anchor(target, state, f, j, carrier.shift[0], anchor)
-                _place_anchor(target, state, f, j, carrier.shift[1], other)
-                for i in range(p):
-                    step[i] = other[i] - anchor[i]
-                add_columns(rows.Z, rows.at_Z[f] + low + a, N, m, p, step, 0, window(there, a, m))
+        _at_anchors(target, state, f, first, last, moved, here, there)
         row_derivatives(rows.code, y, trials, w, here, dispersion, value, gradient, curvature)
         for j in range(first, last):
             a, m = rows.start[begin + j] - low, rows.start[begin + j + 1] - rows.start[begin + j]
@@ -150,7 +194,7 @@ def _carry(target: Target, state: State, f: int, dispersion: float, moved: bool)
         for j in range(first, last):
             a, m = rows.start[begin + j] - low, rows.start[begin + j + 1] - rows.start[begin + j]
             base = rows.at_b[f] + j * p
-            b_new = window(carrier.b, j * p, p)
+            b_new, kept = carrier.vectors[2], window(carrier.b, j * p, p)
             _place_anchor(target, state, f, j, carrier.shift[1], anchor)
             if not equations(rows, f, low, a, m, Q_new, anchor, gradient, curvature, scratch, new, g):
                 return -math.inf
@@ -160,6 +204,7 @@ def _carry(target: Target, state: State, f: int, dispersion: float, moved: bool)
             solve_lower_transposed(new, z, p)
             for i in range(p):
                 b_new[i] = anchor[i] + z[i]
+                kept[i] = z[i]
             add_columns(rows.Z, rows.at_Z[f] + low + a, N, m, p, z, 0, window(there, a, m))
             for i in range(p):
                 determinant *= diagonal[(j - first) * p + i] / new[i, i]
@@ -169,13 +214,9 @@ def _carry(target: Target, state: State, f: int, dispersion: float, moved: bool)
             ratio -= 0.5 * quadratic(Q_new, b_new, p)
         row_values(rows.code, y, trials, w, there, dispersion, value)
         likelihood += total(value, 0, n)
-        if f == 0:
-            out = window(scratch.eta, low, n)
+        if f > 0:
             for r in range(n):
-                out[r] = there[r]
-        else:
-            for r in range(n):
-                scratch.eta[rows.master[f, low + r]] = there[r]
+                scratch.eta[rows.master[f - 1, low + r]] = there[r]
         first = last
     carrier.total[0] = likelihood
     return ratio + math.log(determinant) + likelihood - state.total[0]
@@ -185,7 +226,7 @@ def _carry(target: Target, state: State, f: int, dispersion: float, moved: bool)
 def move_carried(target: Target, state: State, adapting: bool, rng: np.random.Generator) -> None:
     """One step of the hyperparameters of every factor that has an approximation."""
     rows, blocks, carrier = target.rows, target.blocks, state.carrier
-    N, P = rows.offset.shape[0], state.beta.shape[0]
+    P = state.beta.shape[0]
     t, u, z = carrier.t[0], carrier.t[1], carrier.t[2]
     change, Q, Q_new = carrier.change, carrier.Q[2], carrier.Q[3]
     for f in range(rows.levels.shape[0]):
@@ -242,11 +283,7 @@ def move_carried(target: Target, state: State, adapting: bool, rng: np.random.Ge
         for i in range(P):
             if at < d:
                 state.beta[i] = t[at + i]
-        base = rows.at_b[f]
-        for i in range(rows.levels[f] * rows.sizes[f]):
-            state.b[base + i] = carrier.b[i]
-        for r in range(N):
-            state.eta[r] = state.scratch.eta[r]
+        _arrive(target, state, f, at < d)
         for r in range(blocks.size.shape[0]):
             if blocks.grouping[r] == f:
                 for i in range(blocks.size[r]):

@@ -49,7 +49,7 @@ def new_carrier(target: Target, p: int, batch: int) -> Carrier:
         L=np.zeros((*target.blocks.A.shape, target.blocks.A.shape[1])),
         t=np.zeros((3, d)),
         Q=np.zeros((4, p, p)),
-        vectors=np.zeros((3, p)),
+        vectors=np.zeros((4, p)),
         shift=np.zeros((2, max(len(target.moves.at), 1))),
         step=np.zeros(LANES * p),
         diagonal=np.zeros(LANES * p),

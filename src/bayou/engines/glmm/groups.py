@@ -52,7 +52,7 @@ def gather(rows: Rows, f: int, low: int, n: int, eta: Array, here: Array) -> Non
         for r in range(n):
             here[r] = part[r]
     else:
-        place = window(rows.master, f * eta.shape[0] + low, n)
+        place = window(rows.master, (f - 1) * eta.shape[0] + low, n)
         for r in range(n):
             here[r] = eta[place[r]]
 
@@ -60,8 +60,13 @@ def gather(rows: Rows, f: int, low: int, n: int, eta: Array, here: Array) -> Non
 @kernel(inner=True)
 def _scatter(rows: Rows, f: int, low: int, n: int, there: Array, at: int, eta: Array) -> None:
     """Eta of the n rows of factor f from ``low`` on <- there[at : at + n]."""
-    for r in range(n):
-        eta[rows.master[f, low + r]] = there[at + r]
+    if f == 0:
+        new, old = window(there, at, n), window(eta, low, n)
+        for r in range(n):
+            old[r] = new[r]
+    else:
+        for r in range(n):
+            eta[rows.master[f - 1, low + r]] = there[at + r]
 
 
 @kernel(inner=True)
@@ -195,8 +200,8 @@ def walk_levels(
     low = rows.start[at + first]
     n = rows.start[at + last] - low
     N = eta.shape[0]
-    y, trials = window(rows.y, f * N + low, n), window(rows.trials, f * N + low, n)
-    w = window(weights, f * N + low, n)
+    y, trials = window(rows.y, f * N + low, n), window(rows.trials, (f * N + low) * rows.trials_step, n)
+    w = window(weights, (f * N + low) * rows.weights_step, n)
     here, step, z = window(scratch.here, 0, n), scratch.step, scratch.vectors[0]
     root = math.sqrt(scale)
     for j in range(last - first):
@@ -259,8 +264,8 @@ def laplace_levels(
     low = rows.start[at + first]
     n = rows.start[at + last] - low
     N = eta.shape[0]
-    y, trials = window(rows.y, f * N + low, n), window(rows.trials, f * N + low, n)
-    w = window(weights, f * N + low, n)
+    y, trials = window(rows.y, f * N + low, n), window(rows.trials, (f * N + low) * rows.trials_step, n)
+    w = window(weights, (f * N + low) * rows.weights_step, n)
     here, step, ratio, H = window(scratch.here, 0, n), scratch.step, scratch.ratio, scratch.H
     gradient, curvature, value = scratch.gradient, scratch.curvature, scratch.value
     g, new, diagonal = scratch.vectors[0], scratch.vectors[1], scratch.diagonal

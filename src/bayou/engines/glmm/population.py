@@ -8,9 +8,15 @@ import numpy as np
 
 from bayou._types import Array, Integers
 from bayou.engines.glmm.groups import SETTLED
-from bayou.engines.glmm.regression import Rows, Scratch, add_columns, add_normal_equations, reverse_density
+from bayou.engines.glmm.regression import (
+    add_columns,
+    add_fixed,
+    add_normal_equations,
+    centred_columns,
+    reverse_density,
+)
 from bayou.engines.glmm.state import State, Target, forget, row_dispersion_of
-from bayou.families.rows import LANES, row_terms
+from bayou.families.rows import LANES, add_compensated, add_pairwise, row_derivatives
 from bayou.jit import kernel, window
 from bayou.linalg.schur import Border
 from bayou.linalg.small import cholesky_in_place, solve_lower, solve_lower_transposed
@@ -36,22 +42,39 @@ def log_prior_fixed(border: Border, codes: Integers, parameters: Array, beta: Ar
 
 
 @kernel(inner=True)
-def _equations(rows: Rows, border: Border, prior: Array, beta: Array, scratch: Scratch, H: Array, g: Array) -> bool:
-    """H <- factor of X'WX + precision + diag(prior), g <- X'gradient + linear − precision beta, block by block."""
-    n, P = rows.offset.shape[0], border.linear.shape[0]
-    for i in range(P):
-        g[i] = border.linear[i]
-        for k in range(P):
-            g[i] -= border.precision[i, k] * beta[k]
-        for k in range(i + 1):
-            H[i, k] = border.precision[i, k]
-        H[i, i] += prior[i]
+def _visit(target: Target, state: State, beta: Array, step: Array, away: bool, sums: bool, H: Array, g: Array) -> float:
+    """Visit all rows once, 512 at a time, with eta ``away`` by X step or where it is; returns the log likelihood there.
+
+    With ``sums`` H <- X'WX + precision + diag(curvature of the other priors), g <- X'gradient + linear − precision
+    beta.
+    """
+    rows, border, scratch = target.rows, target.border, state.scratch
+    n, P, dispersion = state.eta.shape[0], border.linear.shape[0], row_dispersion_of(target, state)
+    if sums:
+        for i in range(P):
+            g[i] = border.linear[i]
+            for k in range(P):
+                g[i] -= border.precision[i, k] * beta[k]
+            for k in range(i + 1):
+                H[i, k] = border.precision[i, k]
+            H[i, i] += target.curvature[i]
+    value, lost = 0.0, 0.0
     for a in range(0, n, LANES):
         m = min(LANES, n - a)
-        add_normal_equations(
-            rows.X, a, n, m, P, window(scratch.gradient, a, m), window(scratch.curvature, a, m), scratch.weighted, H, g
-        )
-    return cholesky_in_place(H)
+        eta, there = window(state.eta, a, m), window(scratch.here, 0, m)
+        gradient, curvature = window(scratch.gradient, 0, m), window(scratch.curvature, 0, m)
+        for r in range(m):
+            there[r] = eta[r]
+        centred_columns(rows, a, m, scratch.columns)
+        if away:
+            add_columns(scratch.columns, 0, LANES, m, P, step, 0, there)
+        y, trials = window(rows.y, a, m), window(rows.trials, a * rows.trials_step, m)
+        w = window(state.weights, a * rows.weights_step, m)
+        row_derivatives(rows.code, y, trials, w, there, dispersion, scratch.work, gradient, curvature)
+        if sums:
+            add_normal_equations(scratch.columns, 0, LANES, m, P, gradient, curvature, scratch.weighted, H, g)
+        value, lost = add_compensated(value, lost, add_pairwise(scratch.work, m))
+    return value + lost if math.isfinite(value) else value
 
 
 @kernel(inner=True)
@@ -63,16 +86,15 @@ def move_fixed(target: Target, state: State, length: float, rng: np.random.Gener
 
     A positive ``length`` takes that part of the Newton step if it goes uphill, as in `laplace_levels`.
     """
-    rows, border, codes, parameters = target.rows, target.border, target.beta_codes, target.beta_parameters
-    beta, eta, scratch, H = state.beta, state.eta, state.scratch, state.Hx
-    n, P = rows.offset.shape[0], border.linear.shape[0]
-    y, trials, w, dispersion = rows.y[0], rows.trials[0], state.weights[0], row_dispersion_of(target, state)
-    g, step, new, diagonal = state.vectors[0], state.vectors[1], state.vectors[2], state.vectors[3]
-    gradient, curvature = scratch.gradient, scratch.curvature
-    there = scratch.eta
-    old = row_terms(rows.code, y, trials, w, eta, dispersion, gradient, curvature, scratch.work)
+    border, codes, parameters = target.border, target.beta_codes, target.beta_parameters
+    beta, H = state.beta, state.Hx
+    P = border.linear.shape[0]
+    g, step, new, diagonal, moved = (
+        state.vectors[0], state.vectors[1], state.vectors[2], state.vectors[3], state.vectors[4],
+    )  # fmt: skip
+    old = _visit(target, state, beta, step, False, True, H, g)
     state.total[0] = old
-    if not _equations(rows, border, target.curvature, beta, scratch, H, g):
+    if not cholesky_in_place(H):
         return False
     solve_lower(H, g, P)
     ratio = 0.0
@@ -95,10 +117,8 @@ def move_fixed(target: Target, state: State, length: float, rng: np.random.Gener
     solve_lower_transposed(H, step, P)
     for i in range(P):
         new[i] = beta[i] + step[i]
-    for r in range(n):
-        there[r] = eta[r]
-    add_columns(rows.X, 0, n, n, P, step, 0, there)
-    fresh = row_terms(rows.code, y, trials, w, there, dispersion, gradient, curvature, scratch.work)
+        moved[i] = step[i]
+    fresh = _visit(target, state, new, step, True, not length > 0.0, H, g)
     ratio += fresh - old
     ratio += log_prior_fixed(border, codes, parameters, new) - log_prior_fixed(border, codes, parameters, beta)
     if not ratio > -math.inf:
@@ -107,7 +127,7 @@ def move_fixed(target: Target, state: State, length: float, rng: np.random.Gener
         if not ratio > 0.0:
             return False
     else:
-        if not _equations(rows, border, target.curvature, new, scratch, H, g):
+        if not cholesky_in_place(H):
             return False
         if walking:
             # of the step back, in units of its own length
@@ -120,8 +140,7 @@ def move_fixed(target: Target, state: State, length: float, rng: np.random.Gener
             return False
     for i in range(P):
         beta[i] = new[i]
-    for r in range(n):
-        eta[r] = there[r]
+    add_fixed(target.rows, 0, state.eta.shape[0], moved, state.scratch.columns, state.eta)
     state.total[0] = fresh
     forget(state)
     return True

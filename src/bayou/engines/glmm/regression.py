@@ -11,18 +11,24 @@ import math
 from typing import NamedTuple
 
 from bayou._types import Array, Integers
+from bayou.families.rows import LANES
 from bayou.jit import kernel, window
 
 FEW = 48  # rows up to which a group's sums are taken in one pass, without vector instructions
 
 
 class Rows(NamedTuple):
-    """The rows, once in the order of each factor's levels; master order is that of the first factor."""
+    """The rows, once in the order of each factor's levels; master order is that of the first factor.
+
+    What is the same for all rows is stored for one batch only, and its step is 0: row i reads element i x step.
+    """
 
     code: int
     y: Array  # (K, n)
-    trials: Array  # (K, n)
-    master: Integers  # (K, n) master row of each row in factor order
+    trials: Array  # (K, n), or (1, m) of one batch
+    trials_step: int
+    weights_step: int  # of `State.weights`
+    master: Integers  # (K − 1, n) master row of each row in the order of the second factor, the third, …
     first: Integers  # (K,) where a factor's starts begin
     start: Integers  # rows of level l of factor k: start[first[k] + l] to the next
     at_Z: Integers  # (K,)
@@ -31,18 +37,21 @@ class Rows(NamedTuple):
     levels: Integers  # (K,)
     sizes: Integers  # (K,)
     X: Array  # flat, (P, n) column by column, master order
-    offset: Array  # (n,) master order
+    shift: Array  # (P,) taken off the columns of X wherever they are used
+    offset: Array  # (n,) master order, or (1,)
+    offset_step: int
 
 
 class Scratch(NamedTuple):
     """Buffers of one chain."""
 
-    eta: Array  # (n,) a proposed linear predictor
-    gradient: Array  # (n,)
-    curvature: Array  # (n,)
+    eta: Array  # (m,) a proposed linear predictor of a batch of levels, m at least LANES; (n,) with several factors
+    gradient: Array  # (m,)
+    curvature: Array  # (m,)
     value: Array  # (m,) log likelihoods of rows
-    here: Array  # (m,) linear predictor of a batch of levels, m at least LANES
+    here: Array  # (m,) linear predictor of a batch of levels
     weighted: Array  # (m,)
+    columns: Array  # (P LANES,) centred columns of X of so many rows
     step: Array  # (LANES p,) of a batch of levels
     diagonal: Array  # (LANES p,) of the factors of a batch of levels
     ratio: Array  # (LANES,)
@@ -116,6 +125,26 @@ def add_normal_equations(
             weighted[r] = max(curvature[r], 0.0) * z[r]
         for k in range(i + 1):
             H[i, k] += _product(weighted, window(Z, at + k * stride, n), n)
+
+
+@kernel(inner=True)
+def centred_columns(rows: Rows, low: int, n: int, columns: Array) -> None:
+    """Columns (P, LANES) <- the working columns of the fixed effects in n rows from ``low`` on."""
+    N = rows.y.shape[1]
+    for k in range(rows.shift.shape[0]):
+        x, s, out = window(rows.X, k * N + low, n), rows.shift[k], window(columns, k * LANES, n)
+        for r in range(n):
+            out[r] = x[r] - s
+
+
+@kernel(inner=True)
+def add_fixed(rows: Rows, low: int, n: int, step: Array, columns: Array, eta: Array) -> None:
+    """Eta <- eta + X step over n rows from ``low`` on, which are the n of ``eta``."""
+    P = rows.shift.shape[0]
+    for a in range(0, n, LANES):
+        m = min(LANES, n - a)
+        centred_columns(rows, low + a, m, columns)
+        add_columns(columns, 0, LANES, m, P, step, 0, window(eta, a, m))
 
 
 @kernel(inner=True)

@@ -30,7 +30,7 @@ from bayou.engines.glmm.state import (
 )
 from bayou.engines.glmm.whitened import BEST_ONE, move_whitened
 from bayou.engines.moves import draw_block, draw_scale
-from bayou.families.rows import row_dispersion, row_means
+from bayou.families.rows import LANES, row_dispersion, row_means
 from bayou.jit import kernel, window
 from bayou.linalg.small import fill
 from bayou.priors.table import prior_log_density
@@ -141,15 +141,17 @@ def move_dispersion(target: Target, state: State, adapting: bool, squares: Array
     """Residual sds by their full conditional; phi or shape by a random walk on the log scale."""
     rows, a = target.rows, target.dispersion_parameters
     code = target.dispersion_code
-    n = rows.offset.shape[0]
+    n = state.eta.shape[0]
     if is_gaussian(rows.code):
         for s in range(squares.shape[0]):
             squares[s] = target.sigma_squares[s]
-        mean = state.scratch.gradient
-        row_means(rows.code, state.eta, mean)
-        for r in range(n):
-            e = rows.y[0, r] - mean[r]
-            squares[target.sigma[r]] += target.prior_weights[0, r] * e * e
+        for low in range(0, n, LANES):
+            m = min(LANES, n - low)
+            mean, prior = window(state.scratch.gradient, 0, m), window(target.prior_weights, low * target.prior_step, m)
+            row_means(rows.code, window(state.eta, low, m), mean)
+            for r in range(m):
+                e = rows.y[0, low + r] - mean[r]
+                squares[target.sigma[(low + r) * target.sigma_step]] += prior[r] * e * e
         for s in range(squares.shape[0]):
             state.dispersion[s] = draw_scale(state.dispersion[s], target.sigma_rows[s], squares[s], code, a, rng)
         set_weights(target, state)

@@ -13,7 +13,7 @@ from bayou._types import Array, Integers
 from bayou.effects.iid import BlockTable
 from bayou.engines.centring import Centring
 from bayou.engines.glmm.nested import Lineages
-from bayou.engines.glmm.regression import Rows, Scratch, add_columns
+from bayou.engines.glmm.regression import Rows, Scratch, add_columns, add_fixed
 from bayou.engines.moves import precision_from_factors
 from bayou.families.codes import GAUSSIAN_IDENTITY, GAUSSIAN_LOG
 from bayou.families.rows import row_log_density
@@ -35,10 +35,12 @@ class Target(NamedTuple):
     rows: Rows
     border: Border
     blocks: BlockTable
-    sigma: Integers  # (n,) level of the residual sd, master order
+    sigma: Integers  # (n,) level of the residual sd, master order; (1,) if there is one
+    sigma_step: int
     sigma_rows: Array  # (S,) how many rows have it
     sigma_squares: Array  # (S,) of residuals that no row here has: those of rows that were summed
-    prior_weights: Array  # (K, n)
+    prior_weights: Array  # (K, n), or (1, m) of one batch where all rows are alike
+    prior_step: int
     dispersion_code: int
     dispersion_parameters: Array
     dispersion_known: bool
@@ -62,11 +64,11 @@ class Carrier(NamedTuple):
     spread: Array  # (K, d, d) lower factors
     angle: Array  # (K,) logit of phi / (pi / 2)
     tally: Array  # (K, 2) steps tried and accepted
-    b: Array  # proposed coefficients of one factor
+    b: Array  # steps of one factor's proposed coefficients from their anchors
     L: Array  # (B, p, p) proposed factors
     t: Array  # (3, d)
     Q: Array  # (4, p, p)
-    vectors: Array  # (3, p)
+    vectors: Array  # (4, p)
     shift: Array  # (2, E) how far the fixed effects are from the centre, now and as proposed
     step: Array  # (LANES p,) of a batch of levels
     diagonal: Array  # (LANES p,) of their factors
@@ -85,7 +87,7 @@ class State(NamedTuple):
     Q: Array  # (K, p, p)
     Sigma: Array  # (K, p, p) lower factors of the whole covariances
     dispersion: Array  # (S,)
-    weights: Array  # (K, n) prior weights, divided by sigma² if the response is Gaussian
+    weights: Array  # prior weights, those of the target; (K, n) and divided by sigma² if the response is Gaussian
     likelihood: Array  # levels of all factors: log likelihood of their rows, or NaN
     total: Array  # (1,)
     tune: Array  # (B, p + 1) log step lengths of scalings, then of shears
@@ -95,7 +97,7 @@ class State(NamedTuple):
     tries: Array  # (K,) scans whose proposals `accepted` counts
     scratch: Scratch
     Hx: Array  # (P, P)
-    vectors: Array  # (4, m)
+    vectors: Array  # (5, m)
     work: Array  # (7, m, m)
     counter: Integers  # (1,) scans
     sums: Array  # room for the levels of any factor
@@ -127,21 +129,23 @@ def row_dispersion_of(target: Target, state: State) -> float:
 @kernel(inner=True)
 def set_weights(target: Target, state: State) -> None:
     """Weights of the rows from the current residual sds."""
-    K, n = target.prior_weights.shape
+    K, n = state.weights.shape
+    prior = window(target.prior_weights, 0, target.prior_weights.size)
     for f in range(K):
         for r in range(n):
-            s = state.dispersion[target.sigma[target.rows.master[f, r]]]
-            state.weights[f, r] = target.prior_weights[f, r] / (s * s)
+            place = r if f == 0 else target.rows.master[f - 1, r]
+            s = state.dispersion[target.sigma[place * target.sigma_step]]
+            state.weights[f, r] = prior[(f * n + r) * target.prior_step] / (s * s)
 
 
 @kernel(inner=True)
 def set_eta(target: Target, state: State) -> None:
     """Eta from beta and b, and the log likelihoods from eta."""
     rows = target.rows
-    n, P = rows.offset.shape[0], state.beta.shape[0]
+    n = state.eta.shape[0]
     for r in range(n):
-        state.eta[r] = rows.offset[r]
-    add_columns(rows.X, 0, n, n, P, state.beta, 0, state.eta)
+        state.eta[r] = rows.offset[r * rows.offset_step]
+    add_fixed(rows, 0, n, state.beta, state.scratch.columns, state.eta)
     for f in range(rows.levels.shape[0]):
         p = rows.sizes[f]
         for j in range(rows.levels[f]):
@@ -151,8 +155,13 @@ def set_eta(target: Target, state: State) -> None:
             for r in range(m):
                 own[r] = 0.0
             add_columns(rows.Z, rows.at_Z[f] + a, n, m, p, state.b, rows.at_b[f] + j * p, own)
-            for r in range(m):
-                state.eta[rows.master[f, a + r]] += own[r]
+            if f == 0:
+                eta = window(state.eta, a, m)
+                for r in range(m):
+                    eta[r] += own[r]
+            else:
+                for r in range(m):
+                    state.eta[rows.master[f - 1, a + r]] += own[r]
     forget(state)
     state.total[0] = log_likelihood(target, state, state.eta)
 

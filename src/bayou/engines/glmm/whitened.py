@@ -11,13 +11,52 @@ import math
 import numpy as np
 
 from bayou.effects.iid import log_prior
-from bayou.engines.glmm.state import State, Target, forget, log_likelihood
+from bayou.engines.glmm.state import State, Target, forget, log_likelihood, row_dispersion_of
+from bayou.families.rows import LANES, add_compensated, add_pairwise, row_values
 from bayou.jit import kernel, window
 from bayou.linalg.small import cholesky, invert_lower, product_with_transpose
 
 CARRIED_TURNS = 4  # the same where hyperparameters move with every group carried along
 TURNS = 6  # scalings of a block in a scan: five of one coefficient, four each of two, …, at least one each
 BEST_ONE = 0.44  # acceptance rate aimed at (Roberts & Rosenthal 2001)
+
+
+@kernel(inner=True)
+def _stretch_by_stretch(
+    target: Target, state: State, into: int, source: int, factor: float, accepted: bool
+) -> float:
+    """Eta of all rows as `_try_linear` proposes it for the first factor, in whose order they stand.
+
+    Returns the log likelihood there (of 512 rows at a time, as `row_log_density` has it), or if ``accepted`` moves eta.
+    """
+    rows, scratch = target.rows, state.scratch
+    n, J, p, dispersion = state.eta.shape[0], rows.levels[0], rows.sizes[0], row_dispersion_of(target, state)
+    value, lost = 0.0, 0.0
+    first = 0
+    for low in range(0, n, LANES):
+        count = min(LANES, n - low)
+        there = window(scratch.eta, 0, count)
+        j = first
+        while j < J and rows.start[j] < low + count:
+            a, b = max(rows.start[j], low), min(rows.start[j + 1], low + count)
+            move = factor * state.b[rows.at_b[0] + j * p + source]
+            here, z = window(state.eta, a, b - a), window(rows.Z, rows.at_Z[0] + into * n + a, b - a)
+            new = window(there, a - low, b - a)
+            for r in range(b - a):
+                new[r] = here[r] + z[r] * move
+            first = j
+            j += 1
+        if accepted:
+            here = window(state.eta, low, count)
+            for r in range(count):
+                here[r] = there[r]
+            continue
+        row_values(
+            rows.code, window(rows.y, low, count), window(rows.trials, low * rows.trials_step, count),
+            window(state.weights, low * rows.weights_step, count), there, dispersion, scratch.work,
+        )  # fmt: skip
+        value, lost = add_compensated(value, lost, add_pairwise(scratch.work, count))
+    return value + lost if math.isfinite(value) else value
 
 
 @kernel(inner=True)
@@ -33,27 +72,28 @@ def _try_linear(
 ) -> bool:
     """Propose b[into] += factor b[source] for all levels of factor f; accept on likelihood and ``log_ratio``."""
     rows = target.rows
-    n = rows.offset.shape[0]
+    n = state.eta.shape[0]
     p = rows.sizes[f]
-    there = state.scratch.eta
-    for j in range(rows.levels[f]):
-        move = factor * state.b[rows.at_b[f] + j * p + source]
-        a = rows.start[rows.first[f] + j]
-        m = rows.start[rows.first[f] + j + 1] - a
-        z = window(rows.Z, rows.at_Z[f] + into * n + a, m)
-        if f == 0:  # rows stand in this order
-            here, new = window(state.eta, a, m), window(there, a, m)
+    if f == 0:
+        fresh = _stretch_by_stretch(target, state, into, source, factor, False)
+    else:
+        there = state.scratch.eta
+        for j in range(rows.levels[f]):
+            move = factor * state.b[rows.at_b[f] + j * p + source]
+            a = rows.start[rows.first[f] + j]
+            m = rows.start[rows.first[f] + j + 1] - a
+            z = window(rows.Z, rows.at_Z[f] + into * n + a, m)
             for r in range(m):
-                new[r] = here[r] + z[r] * move
-        else:
-            for r in range(m):
-                place = rows.master[f, a + r]
+                place = rows.master[f - 1, a + r]
                 there[place] = state.eta[place] + z[r] * move
-    fresh = log_likelihood(target, state, there)
+        fresh = log_likelihood(target, state, there)
     if not -rng.standard_exponential() < fresh - state.total[0] + log_ratio:
         return False
-    for r in range(n):
-        state.eta[r] = there[r]
+    if f == 0:
+        _stretch_by_stretch(target, state, into, source, factor, True)
+    else:
+        for r in range(n):
+            state.eta[r] = state.scratch.eta[r]
     state.total[0] = fresh
     forget(state)
     for j in range(rows.levels[f]):

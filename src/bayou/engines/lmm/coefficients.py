@@ -36,14 +36,14 @@ def draw_coefficients_of_any_prior(target: Target, state: State, rng: np.random.
                 if k != i:
                     t -= P[i, k] * state.rest[first + k]
             x = state.rest[first + i]
-            state.rest[first + i] = _slice_coefficient(
+            state.rest[first + i] = slice_coefficient(
                 x, t, m, P[i, i], target.beta_codes[i], target.beta_parameters[i], rng
             )
     return known
 
 
 @kernel(inner=True)
-def _slice_coefficient(
+def slice_coefficient(
     x: float, h: float, m: float, precision: float, code: int, parameters: Array, rng: np.random.Generator
 ) -> float:
     """Slice update of x with density exp(h x − m x²/2) p(x), which has about this precision."""

@@ -126,7 +126,7 @@ def maximised(
     loglik = likelihood.value()
     priors = likelihood.priors
     if not priors:
-        require_maximum(model, likelihood.point.eta)
+        require_maximum(model, likelihood.predictor())
     joint = likelihood.joint()
     if not found.converged:
         gaussian = model.family.link.name == "identity" and likelihood.levels > 0

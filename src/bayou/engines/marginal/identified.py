@@ -6,15 +6,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayou._types import Array
+from bayou._types import Array, Integers
 from bayou.binding.exact import UNBOUNDED
 from bayou.binding.fixed import used_rows
 from bayou.binding.fragile import one_row_each
 from bayou.binding.ranks import aliased_columns, centred, indicator, rank
 from bayou.binding.recession import recession, rows_that_stay
+from bayou.binding.thinned import thinned
+from bayou.design.passes import cut, same
 from bayou.errors import DataError
 
 if TYPE_CHECKING:
+    from bayou.design import Design, Grouping
     from bayou.model import Model
 
 FAR = 9.0  # a linear predictor on a link scale that makes one look for separation
@@ -30,19 +33,23 @@ def require_rank(model: Model) -> None:
     DataError
         Naming the columns.
     """
-    used = used_rows(model.design)
-    if not used.any():
+    design, names = model.design, model.design.coefficients
+    product, informed = np.zeros((len(names), len(names))), False
+    for part in cut(design):
+        used = (design.weights[part] > 0.0) & (design.trials[part] > 0.0)
+        informed = informed or bool(used.any())
+        X = model.working.part(part)
+        if not used.all():
+            X = X[used]
+        product = product + X.T @ X
+    if not informed:
         raise DataError("No row has a trial: nothing is known of the coefficients. Check the numbers of trials.")
-    X, names = model.working.X, model.design.coefficients
-    if not X.shape[1]:
+    if not names:
         return
-    if not used.all():
-        X = X[used]
-    product = X.T @ X
     size = np.sqrt(np.diag(product))
     if size.min() > 0.0 and np.linalg.eigvalsh(product / np.outer(size, size))[0] > SOUND:
         return
-    aliased = aliased_columns(centred(model.design.X[used]))
+    aliased = aliased_columns(centred(design.X[used_rows(design)]))
     if aliased:
         which = ", ".join(names[k] for k in aliased[:10])
         raise DataError(
@@ -81,13 +88,13 @@ def require_variances(model: Model, restricted: bool) -> None:
         if exact:
             raise DataError(f"The likelihood has no maximum. {exact[0]}")
     for grouping in design.groupings:
-        levels = int(np.sum(np.bincount(grouping.codes[used]) > 0))
+        levels = int(np.sum(_informed(design, grouping) > 0))
         if levels < 2:
             raise DataError(
                 f"{grouping.name} has one level, which tells nothing of a variance between levels. Leave its term out, "
                 "or give its sd a prior."
             )
-        ones = bool(np.any(np.all(grouping.Z == 1.0, axis=0)))
+        ones = any(same(grouping.Z[:, k]) == 1.0 for k in range(grouping.Z.shape[1]))
         if estimated and family.name == "gaussian" and family.link.name == "identity":
             if ones and one_row_each(design, grouping):
                 raise DataError(
@@ -103,6 +110,15 @@ def require_variances(model: Model, restricted: bool) -> None:
                     f"The fixed effects hold every difference between levels of {grouping.name}, so that nothing is "
                     "left to estimate its variance from. Leave one of the two out."
                 )
+
+
+def _informed(design: Design, grouping: Grouping) -> Integers:
+    """Return how many rows that carry information each level has."""
+    out = np.zeros(len(grouping.levels), dtype=np.int64)
+    for part in cut(design):
+        used = (design.weights[part] > 0.0) & (design.trials[part] > 0.0)
+        out += np.bincount(grouping.codes[part][used], minlength=len(out))
+    return out
 
 
 def stopped(model: Model, promise: float, sigma: float | None = None) -> str:
@@ -129,8 +145,9 @@ def require_maximum(model: Model, eta: Array) -> None:
     family = model.family.name
     if family in ("gaussian", "gamma") or not len(eta) or np.abs(eta).max() < FAR:
         return
-    X = centred(model.design.X)
-    direction = recession(X, *rows_that_stay(model.design)) if X.shape[1] else None
+    design = thinned(model.design) or model.design
+    X = centred(design.X)
+    direction = recession(X, *rows_that_stay(design)) if X.shape[1] else None
     if direction is None:
         return
     size = np.abs(direction) * np.abs(X).max(axis=0, initial=0.0)

@@ -1,0 +1,1 @@
+"""Gaussian models of several crossed factors, one factor after the other: cost linear in the rows at any size."""
