@@ -43,7 +43,7 @@ WATCHED = 500  # coefficients
 CHUNK = 20  # draws of all coefficients held at a time
 
 
-def ratings(rows: int, levels: Sequence[int], seed: int = 1) -> dict[str, Array]:
+def ratings(rows: int, levels: Sequence[int], seed: int = 1) -> dict[str, Any]:
     """Simulate ratings missing completely at random: sds .5 and .4 of the factors, 1 of the noise."""
     rng = np.random.default_rng(seed)
     g, h = (rng.integers(0, J, rows) for J in levels)
@@ -53,7 +53,7 @@ def ratings(rows: int, levels: Sequence[int], seed: int = 1) -> dict[str, Array]
     return {"y": y, "g": g, "h": h}
 
 
-def circle(rows: int, levels: Sequence[int], width: float, seed: int = 1) -> dict[str, Array]:
+def circle(rows: int, levels: Sequence[int], width: float, seed: int = 1) -> dict[str, Any]:
     """Simulate ratings between neighbours on a circle: a graph through which news travel slowly."""
     rng = np.random.default_rng(seed)
     u = rng.random(rows)
@@ -118,7 +118,7 @@ def plain_gibbs(
             state.sigma[0], target.rows[0], squares, target.sigma_code, target.sigma_parameters, rng
         )
         write_down(state, i, beta, b, L, sigma)
-    return beta.shape[0]
+    return int(beta.shape[0])
 
 
 class PlainChain(CrossedChain):
@@ -126,7 +126,8 @@ class PlainChain(CrossedChain):
 
     def advance(self, draws: int, thin: int, out: Any) -> int:
         """Run so many sweeps."""
-        return int(plain_gibbs(*self.packed, self.codes, out.beta, out.b, out.L, out.dispersion, self.rng))
+        done: int = plain_gibbs(*self.packed, self.codes, out.beta, out.b, out.L, out.dispersion, self.rng)
+        return done
 
 
 @dataclass(frozen=True)
@@ -216,7 +217,7 @@ def _first(chain: CrossedChain) -> Any:
 
 
 def growth(sizes: Sequence[int] = (25, 100, 400, 1600), share: float = 0.1, draws: int = 4000) -> str:
-    """Return sweeps for an independent draw of the intercept as both factors' levels grow, a tenth of all pairs rated."""
+    """Return sweeps for an independent draw of the intercept as levels grow, a share of all pairs rated."""
     rows = []
     for J in sizes:
         n = int(share * J * J)

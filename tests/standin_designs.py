@@ -42,6 +42,9 @@ class WholeRows(SimpleNamespace):
     def counted(self, rows):
         return int(np.sum(rows))
 
+    def require_rows(self, what):
+        """Every row is there."""
+
 
 class Link:
     def __init__(self, name):

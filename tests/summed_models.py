@@ -84,4 +84,5 @@ CASES = {
     "ar1": Case("y ~ x + ar1(t) + (1 | h)"),
     "walk": Case("y ~ x + rw1(t) + (0 + x | h)", {"sigma_by": "half"}),
     "spline": Case("y ~ x + s(t) + (1 | h)", {"weights": "w"}),
+    "areas": Case("y ~ x + bym2(area, graph=W) + (1 | g)", {"structures": {"W": [("a", "b"), ("b", "c"), ("c", "d")]}}),
 }

@@ -12,9 +12,9 @@ import pytest
 import bayou
 from bayou import engines
 from bayou.cluster import segments
+from bayou.cluster.cutting import Cut, cuts
 from bayou.cluster.segments import Checkpoint, Order, segment
 from bayou.cluster.sharded import Sharded
-from bayou.cluster.shards import cut, cuts
 from bayou.cluster.words import GroupShard
 from bayou.errors import BayouError, DataError, ResourceError, Unsupported
 
@@ -100,6 +100,27 @@ def test_a_stored_run_over_workers_is_resumed_here(client, tmp_path):
     here = model.fit("metropolis", **settings)
     same(here, model.fit("metropolis", client=client, store=tmp_path / "run", **settings))
     same(here, bayou.resume(tmp_path / "run"))
+
+
+def test_a_run_begun_here_is_resumed_over_workers(client, tmp_path):
+    """What a run that stopped has in its folder is where the workers begin."""
+    from bayou.engines.stream import StoredRecord
+
+    model = clinic_model()
+    settings = {"seed": 3, "draws": 200, "warmup": 50, "chains": 2}
+    here = model.fit("metropolis", **settings)
+    wrote = StoredRecord.checkpoint
+
+    def stops(self, chain, last=False):
+        wrote(self, chain, last or self.made > 80)
+        if self.made > 80:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StoredRecord, "checkpoint", stops)
+        with pytest.raises(KeyboardInterrupt):
+            model.fit("metropolis", store=tmp_path / "run", cores=1, **settings)
+    same(here, bayou.resume(tmp_path / "run", client=client))
 
 
 def an_order(engine, number, place, start, seconds=60.0, secure=True):
@@ -224,6 +245,30 @@ def test_a_worker_of_shards_that_goes_is_replaced(client, monkeypatch):
     assert len(cut_lines) == 6
 
 
+def test_shards_that_lose_every_worker(client, monkeypatch):
+    from bayou.cluster import fleet
+
+    said = fleet.Talk.say
+
+    def say(self, message):
+        if self.rounds == 40:
+            self.lines[0].close()
+        return said(self, message)
+
+    monkeypatch.setattr(fleet.Talk, "say", say)
+    monkeypatch.setattr(fleet, "allowed_failures", lambda: 0)
+    with pytest.raises(ResourceError, match="died 1 times without getting on"):
+        of().fit("metropolis", client=client, shards=5, draws=30, warmup=30, chains=1, seed=1)
+
+
+def test_workers_forget_a_run(client):
+    of(n=100, J=5).fit("metropolis", client=client, shards=2, draws=5, warmup=5, chains=2, seed=1)
+    until = time.monotonic() + 10.0
+    while any(t.name in ("bayou-host", "bayou-line") for t in threading.enumerate()):
+        assert time.monotonic() < until, "a worker still holds rows"
+        time.sleep(0.05)
+
+
 def test_cuts_balance_the_rows():
     rows = np.random.default_rng(0).integers(1, 100, 1000)
     edges = cuts(rows, 7)
@@ -239,8 +284,8 @@ def test_cuts_balance_the_rows():
 def a_shard(family="poisson"):
     model = of(family, n=400, J=9)
     plan = Sharded(model)
-    (block,) = cut(model, plan.moves, 1)
-    shard = GroupShard(block, np.random.default_rng(1))
+    (rows,) = Cut(model, plan.moves, 1)
+    shard = GroupShard(rows.block, np.random.default_rng(1))
     rng = np.random.default_rng(2)
     shard.groups.b[:] = 0.3 * rng.normal(size=len(shard.groups.b))
     beta = 0.2 * rng.normal(size=plan.P)
@@ -361,6 +406,27 @@ def test_laplace_with_priors_over_shards(client):
     model = bayou.Model(SLOPE, data, family="poisson", priors={"sd": bayou.priors.HalfNormal(0.5)})
     here, there = model.fit("laplace", seed=1), model.fit("laplace", seed=1, client=client, shards=3)
     np.testing.assert_allclose(there.summary(), here.summary(), rtol=1e-5, atol=1e-6, equal_nan=True)
+
+
+# ---- data frames of Dask ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ["metropolis", "laplace", "gibbs"])
+def test_a_data_frame_of_dask(client, engine):
+    dd = pytest.importorskip("dask.dataframe")
+    import pandas as pd
+
+    frame = pd.DataFrame(simulated(family="gaussian"))
+    lazy = dd.from_pandas(frame.assign(other=1.0), npartitions=3)
+    settings = {"engine": engine, "seed": 2} | ({} if engine == "laplace" else {"draws": 20, "warmup": 20, "chains": 2})
+    there = bayou.fit(SLOPE, lazy, client=client, **settings)
+    sharded = {} if engine == "gibbs" else {"shards": 12}
+    here = bayou.fit(SLOPE, frame, client=client, **sharded, **settings)
+    assert there.result.info.get("shards") == sharded.get("shards")
+    np.testing.assert_array_equal(here.summary(), there.summary())
+    assert bayou.fit(SLOPE, lazy, **settings).result.info.get("shards") == sharded.get("shards")
+    with pytest.raises(BayouError, match="nothing"):
+        bayou.fit("y ~ nothing + (1 | g)", lazy, client=client)
 
 
 # ---- what is refused -------------------------------------------------------------------------------

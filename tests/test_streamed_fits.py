@@ -132,8 +132,8 @@ def test_what_predictions_refuse(gaussian, path, tmp_path, monkeypatch):
 
 def test_incomplete_rows_are_left_out_of_predictions_for_the_fitted_rows():
     gap = DATA.with_columns(pl.when(pl.int_range(400) % 50 == 7).then(None).otherwise("x").alias("x"))
-    fit = bayou.fit("y ~ x + (1 | g)", gap.lazy(), engine="reml", missing="drop", stream=True)
-    known = bayou.fit("y ~ x + (1 | g)", gap, engine="reml", missing="drop")
+    fit = bayou.fit("y ~ x + (1 | g)", gap.lazy(), engine="reml", seed=1, missing="drop", stream=True)
+    known = bayou.fit("y ~ x + (1 | g)", gap, engine="reml", seed=1, missing="drop")
     assert "8 rows of 400 dropped" in str(fit.model)
     found, wanted = fit.predict(seed=1), known.predict(seed=1)
     np.testing.assert_array_equal(found.index, wanted.index)
@@ -141,9 +141,9 @@ def test_incomplete_rows_are_left_out_of_predictions_for_the_fitted_rows():
 
 
 SAVED = {
-    "summed": ("y ~ scale(x) * arm + poly(x, 2) + center(x, by=g) + (1 | g)", "gaussian", "reml", True),
+    "summed": ("y ~ poly(x, 2) * arm + scale(x):center(x, by=g) + (1 | g)", "gaussian", "reml", True),
     "merged": ("won ~ arm + (1 | g)", "bernoulli", "laplace", True),
-    "kept": ("won ~ x + bs(x, df=4) + (1 | g)", "bernoulli", "laplace", True),
+    "kept": ("won ~ bs(x, df=4) + (1 | g)", "bernoulli", "laplace", True),
 }
 
 

@@ -5,11 +5,12 @@ import datetime
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 
-from bayou.errors import BayouError, DataError
+from bayou.errors import BayouError, DataError, FileError, FormulaError, Unsupported
 from streamed import in_memory, same, streamed
 
 N = 100
@@ -247,3 +248,189 @@ def streamed_checked(text, data, **given):
     functions = given.pop("functions", None)
     family = families.get(given.pop("family", "gaussian"))
     return build(formula.parse(text, functions or {}), data, family, stream=True, functions=functions, **given)
+
+
+# ---- sources --------------------------------------------------------------------------------
+
+
+def write(folder, *frames, **options):
+    """Write frames to part0.parquet, part1.parquet, … and return the folder."""
+    folder.mkdir(exist_ok=True)
+    for k, frame in enumerate(frames):
+        table = frame if isinstance(frame, pa.Table) else frame.to_arrow()
+        pq.write_table(table, folder / f"part{k}.parquet", **options)
+    return folder
+
+
+def test_an_empty_folder_and_files_that_are_not_there(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "_metadata.parquet").write_bytes(b"")
+    for path, words in (
+        (tmp_path / "empty", "holds no .parquet file"),
+        (tmp_path / "no.parquet", "there is no file"),
+        (str(tmp_path / "*.parquet"), "no .parquet file matches"),
+        ([tmp_path / "rows.csv"], "is no .parquet file"),
+    ):
+        with pytest.raises(FileError, match=words):
+            streamed("y ~ x", path)
+    damaged = tmp_path / "damaged.parquet"
+    damaged.write_bytes(b"PAR1 and nothing else")
+    with pytest.raises(FileError, match="damaged.parquet cannot be read"):
+        streamed("y ~ x", damaged)
+
+
+def test_no_rows(tmp_path):
+    folder = write(tmp_path / "none", DATA[:0], DATA[:0])
+    for data in (folder, DATA[:0].lazy()):
+        with pytest.raises(DataError, match="0 rows"):
+            streamed("y ~ x", data)
+    found, _, _ = streamed("y ~ x + (1 | g)", write(tmp_path / "some", DATA[:0], DATA, DATA[:0]))
+    same(found, in_memory("y ~ x + (1 | g)", DATA))
+
+
+def test_a_file_that_lacks_a_column(tmp_path):
+    folder = write(tmp_path / "rows", DATA[:50], DATA[50:].rename({"x": "X"}))
+    with pytest.raises(DataError, match=r"the file part1.parquet lacks the column `x`.* Did you mean `X`\?"):
+        streamed("y ~ x", folder)
+    found, _, _ = streamed("y ~ z", folder)  # a column that is not used may differ
+    assert found.n == N
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (pl.String, r"`g` holds numbers \(int64\) in part0.parquet and text in part1.parquet, from row 50 on"),
+        (pl.Boolean, r"`g` holds numbers \(int64\) in part0.parquet and booleans in part1.parquet"),
+        (pl.Date, r"`g` holds numbers \(int64\) in part0.parquet and dates or times \(date32\[day\]\) in part1"),
+    ],
+)
+def test_a_column_of_two_kinds_is_refused(tmp_path, kind, words):
+    later = DATA[50:].with_columns(pl.col("g").cast(pl.Int32).cast(kind) if kind != pl.Boolean else pl.col("g") > 3)
+    folder = write(tmp_path / "rows", DATA[:50], later)
+    with pytest.raises(DataError, match=words):
+        streamed("y ~ x + (1 | g)", folder)
+
+
+def test_widths_of_numbers_may_differ(tmp_path):
+    later = DATA[50:].with_columns(pl.col("g").cast(pl.Int16), pl.col("count").cast(pl.Float64), pl.col("arm").cast(pl.Categorical))
+    found, _, _ = streamed("y ~ count + arm + (1 | g)", write(tmp_path / "rows", DATA[:50], later))
+    same(found, in_memory("y ~ count + arm + (1 | g)", DATA))
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_column_of_nulls_in_one_file(tmp_path, first):
+    text = "y ~ x + arm + (1 | g)"
+    nulls = DATA[:50].with_columns(pl.lit(None).alias("arm"))
+    parts = [nulls, DATA[50:]] if first else [DATA[50:], nulls]
+    folder = write(tmp_path / "rows", *parts)
+    rows = "0, 1, 2, 3, 4" if first else "50, 51, 52, 53, 54"
+    with pytest.raises(DataError, match=rf"50 rows of 100 .* `arm` in 50 rows \(row {rows}, …; counted from 0\)"):
+        streamed(text, folder)
+    found, _, _ = streamed(text, folder, missing="drop")
+    same(found, in_memory(text, pl.concat(parts, how="vertical_relaxed"), missing="drop"))
+
+
+def test_a_file_that_changes_between_passes(tmp_path):
+    folder = write(tmp_path / "rows", DATA[:50], DATA[50:])
+    _, _, passes = streamed("y ~ x + arm + (1 | g)", folder)
+    for later, words in (
+        (DATA[50:99], "changed while it was read: 100 rows were found at first, 99 now"),
+        (pl.concat([DATA[50:], DATA[:1]]), "changed while it was read"),
+        (DATA[50:].with_columns(pl.lit(77).alias("g")), "row 50 has a level of g that was not there at first"),
+        (DATA[50:].with_columns(pl.lit("another").alias("arm")), "row 50 has a level of arm that was not there at first"),
+        (DATA[50:].with_columns(pl.lit(None, pl.Float64).alias("x")), "changed while it was read"),
+        (DATA[50:].with_columns(x=pl.col("x") + 1.0), "changed while it was read"),
+    ):
+        write(folder, DATA[:50], later)
+        with pytest.raises(DataError, match=words):
+            list(passes())
+
+
+def test_a_query_that_fails_and_streams_that_end(tmp_path):
+    from bayou.streaming import open_source
+
+    with pytest.raises(DataError, match="a polars LazyFrame cannot be read"):
+        streamed("y ~ x", DATA.lazy().select(pl.col("nothing")))
+    with pytest.raises(DataError, match="a polars LazyFrame cannot be read"):
+        streamed("y ~ x", DATA.lazy().with_columns(x=pl.col("arm").cast(pl.Int64)))
+    with pytest.raises(DataError, match="can be read only once"):
+        open_source(DATA.to_arrow().to_reader())
+
+
+def test_columns_of_folders(tmp_path):
+    for year in (2023, 2024):
+        for region in ("north", "south"):
+            part = tmp_path / "rows" / f"year={year}" / f"region={region}"
+            part.mkdir(parents=True)
+            mine = DATA.filter((pl.col("t") % 2 == year % 2) & (pl.col("flag") == (region == "north")))
+            pq.write_table(mine.select("y", "x", "g").to_arrow(), part / "rows.parquet")
+    found, _, _ = streamed("y ~ year * region + (1 | g)", tmp_path / "rows")
+    assert found.coefficients == ("Intercept", "year", "region[south]", "year:region[south]")
+    assert set(found.X[:, 1]) == {2023.0, 2024.0} and found.n == N
+
+
+def test_only_the_columns_in_use_are_read(tmp_path):
+    broken = DATA.to_arrow().append_column("list", pa.array([[1]] * N))
+    found, learned, _ = streamed("y ~ x + (1 | g)", write(tmp_path / "rows", broken))
+    assert found.n == N and set(learned.declared) == {"y", "x", "g"}
+
+
+def test_dictionaries_that_grow(tmp_path):
+    """Each file has a dictionary of its own; a level may be declared long before it is used, or never be."""
+    parts = [
+        pa.table({"y": [1.0, 2.0], "k": pa.DictionaryArray.from_arrays([1, 0], ["b", "a", "never"])}),
+        pa.table({"y": [3.0, 4.0], "k": pa.DictionaryArray.from_arrays([2, 0], ["z", "a", "c"])}),
+        pa.table({"y": [5.0, 0.0], "k": pa.DictionaryArray.from_arrays([0, 1], ["z", "b"])}),
+    ]
+    folder = write(tmp_path / "rows", *parts)
+    whole = pa.concat_tables([pq.read_table(p) for p in sorted(folder.iterdir())])
+    for size in (1, 2, 7):
+        found, _, _ = streamed("y ~ k", folder, size=size)
+        same(found, in_memory("y ~ k", whole))
+        assert list(found.categories["k"]) == ["b", "a", "z", "c"]
+
+
+def test_numbers_that_are_levels():
+    """Floats, large and negative whole numbers, minus zero, booleans: the labels are those in memory."""
+    n = 60
+    rng = np.random.default_rng(2)
+    data = pl.DataFrame(
+        {
+            "y": rng.normal(size=n),
+            "wide": rng.choice([-(2**62), -1, 0, 2**53 + 1, 2**62], n),
+            "unsigned": pl.Series(rng.choice(np.array([0, 2**63 + 5, 2**64 - 1], dtype=np.uint64), n)),
+            "float": rng.choice([-0.0, 0.0, 0.5, 1e300, -3.0], n),
+            "whole": rng.choice([1.0, 2.0, 30.0], n),
+            "small": pl.Series(rng.integers(0, 3, n), dtype=pl.Int8),
+            "single": pl.Series(rng.choice([0.1, 0.2], n), dtype=pl.Float32),
+            "when": pl.Series(rng.choice([0, 86_400_000_000, 5], n)).cast(pl.Datetime("us")),
+            "price": pl.Series(rng.choice([100, 250], n)).cast(pl.Decimal(10, 2)),
+        }
+    )
+    text = "y ~ small + (1 | wide) + (1 | unsigned) + (1 | float) + (1 | whole/small) + (1 | single) + (1 | when) + (1 | price)"
+    for size in (1, 7, 100):
+        found, _, _ = streamed(text, data.lazy(), size=size)
+        same(found, in_memory(text, data))
+
+
+def test_many_distinct_values_of_poly(monkeypatch):
+    """With too many values to be counted, the recurrence is found in further passes."""
+    from bayou.streaming import states
+
+    monkeypatch.setattr(states, "DISTINCT", 10)
+    data = DATA.sort("x")  # the first values say little of the rest
+    for text in ("y ~ poly(x, 4)", "y ~ poly(x, 2) + poly(scale(u), 3)"):
+        found, _, _ = streamed(text, data.lazy())
+        wanted = in_memory(text, data)
+        np.testing.assert_allclose(found.X, wanted.X, rtol=1e-10, atol=1e-12)
+    with pytest.raises(Unsupported, match="write knots="):
+        streamed("y ~ bs(x, df=5)", data.lazy())
+    found, _, _ = streamed("y ~ bs(x, knots=[4, 5])", data.lazy())
+    same(found, in_memory("y ~ bs(x, knots=[4, 5])", data))
+
+
+def test_levels_of_what_functions_remember_are_refused():
+    with pytest.raises(Unsupported, match="put the condition into a column"):
+        streamed("y ~ C(scale(x) > 0)", DATA.lazy())
+    with pytest.raises(FormulaError, match="takes one factor"):
+        streamed("y ~ center(x, by=g/arm)", DATA.lazy())

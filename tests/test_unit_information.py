@@ -28,6 +28,7 @@ def _model(y, Z, codes, name, family, link, **extra):
         offset=np.zeros(n),
         weights=np.ones(n),
         standard_errors=None,
+        require_rows=lambda what: None,
         family=SimpleNamespace(name=family, link=SimpleNamespace(name=link)),
     )
     return SimpleNamespace(design=design)

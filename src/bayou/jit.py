@@ -322,7 +322,8 @@ def _prefetch(typing_context: Any, array: Any, row: Any, column: Any) -> Any:
             at = builder.add(at, builder.mul(place, builder.extract_value(view.strides, k)))
         number = ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        insert: Any = cgutils.get_or_insert_function
+        function = insert(builder.module, kind, "llvm.prefetch.p0i8")
         builder.call(function, [builder.inttoptr(at, byte), number(1), number(3), number(1)])
         return context.get_dummy_value()
 

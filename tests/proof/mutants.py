@@ -151,7 +151,7 @@ MUTANTS = [
     Mutant(
         "prior weights forgotten",
         "engines/glmm/state.py",
-        "state.weights[f, r] = target.prior_weights[f, r] / (s * s)",
+        "state.weights[f, r] = prior[(f * n + r) * target.prior_step] / (s * s)",
         "state.weights[f, r] = 1.0 / (s * s)",
         metropolis("weights", "gaussian", "random_walk"),
         "test_proposals.py::test_levels_of_a_second_factor[weights-gaussian-walk]",

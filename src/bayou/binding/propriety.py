@@ -156,7 +156,7 @@ def _dispersion(design: Design, bound: BoundPriors, free: int = 0) -> None:
 def _rank_of_both(design: Design, rows: Array) -> int:
     """Return rank[X Z] of these rows: exact while a dense matrix is affordable, else an upper bound."""
     X = design.X[rows]
-    count, given = len(X), design.counted(rows)
+    count, given = len(X), design.counted(np.asarray(rows, dtype=bool))
     parts = [X]
     bound = rank(X)
     width = X.shape[1]

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bayou.cluster.connection import connected, over
+from bayou.cluster.connection import connected, over, present
+from bayou.cluster.frames import gathered, is_frame
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
 
     from bayou.engines.base import Engine
     from bayou.model import Model
     from bayou.posterior import Posterior
 
-__all__ = ["over", "run_shards"]
+__all__ = ["fit_frame", "is_frame", "over", "run_shards"]
 
 
 def run_shards(engine: Engine, model: Model, rng: np.random.Generator, client: Any, shards: int) -> Posterior:
@@ -33,3 +36,32 @@ def run_shards(engine: Engine, model: Model, rng: np.random.Generator, client: A
             return run_marginal(chosen, model, rng, cluster, shards)
         assert isinstance(chosen, Metropolis)
         return run_sharded(chosen, model, rng, cluster, shards)
+
+
+def fit_frame(
+    bound: Callable[[Any], Model], data: Any, columns: tuple[str | None, ...], engine: Engine,
+    rng: np.random.Generator, client: Any, shards: int | None,
+) -> Posterior:  # fmt: skip
+    """Fit a model to a data frame of Dask, over the workers that hold it.
+
+    Parameters
+    ----------
+    bound
+        Makes the model of a table.
+    data, columns
+        The data frame, and what the model uses of it.
+    client
+        None takes Dask's default client, or a cluster in this process if there is none.
+    shards
+        None takes 12 where engine and model can be sharded, and else runs chains over the workers.
+    """
+    from bayou.cluster.sharded import SHARDS, shardable
+
+    with connected(present() if client is None else client, getattr(engine, "cores", None)) as cluster:
+        model = bound(gathered(data, columns, cluster))
+        if shards is None and shardable(engine, model):
+            shards = SHARDS
+        if shards is not None:
+            return run_shards(engine, model, rng, cluster, shards)
+        with over(cluster):
+            return engine.run(model, rng)

@@ -65,6 +65,14 @@ def connected(client: Any, cores: int | None = None) -> Iterator[Any]:
     yield client
 
 
+def present() -> Any:
+    """Return Dask's default client, or "local" if there is none."""
+    try:
+        return distributed().default_client()
+    except ValueError:
+        return "local"
+
+
 def workers_of(client: Any) -> list[str]:
     """Return the addresses of the workers that there are, in their order."""
     return sorted(client.scheduler_info(n_workers=-1)["workers"])
@@ -93,9 +101,9 @@ def check_workers(client: Any) -> None:
                 f"The worker {address} cannot load bayou ({type(theirs).__name__}: {theirs}): install the same version "
                 "of bayou there."
             )
-        said = different(theirs)
-        if said:
-            raise Unsupported(f"The worker {address} {said}")
+        difference = different(theirs)
+        if difference is not None:
+            raise Unsupported(f"The worker {address} {difference}")
 
 
 def different(theirs: Mapping[str, str]) -> str | None:

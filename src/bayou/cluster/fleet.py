@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Client as call
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import Any, Protocol
 
 from bayou._types import Array
 from bayou.cluster.connection import allowed_failures, workers_of
@@ -22,6 +22,16 @@ LOOK = 5.0  # seconds without an answer after which the scheduler is asked wheth
 
 class Lost(Exception):
     """A worker that does not answer any more."""
+
+
+class Pieces(Protocol):
+    """The rows of all shards: a list, or what makes them when they are asked for."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+
+    def __getitem__(self, k: int) -> Piece:
+        """Return the rows of shard k."""
 
 
 class Seat:
@@ -48,9 +58,11 @@ class Fleet:
         The rows of all shards; they stay here too, for a worker that must be replaced.
     """
 
-    def __init__(self, client: Any, pieces: Sequence[Piece]) -> None:
+    def __init__(self, client: Any, pieces: Pieces) -> None:
         self.client, self.pieces = client, pieces
         self.allowed = allowed_failures()
+        self.talks: list[Talk] = []
+        self.left: list[tuple[str, Any]] = []  # hosts that were given up, of workers that may be there still
         workers = workers_of(client)
         self.threads = client.nthreads()
         count = min(len(workers), len(pieces))
@@ -93,6 +105,7 @@ class Fleet:
                     f"The worker with shards {seat.shards[0] + 1}, … died {seat.deaths} times without getting on: "
                     "most often for want of memory. Use more workers, or more shards."
                 )
+            self.left.append((seat.worker, seat.host))
             began = time.monotonic()
             until = began + PATIENCE
             while True:
@@ -112,10 +125,16 @@ class Fleet:
                 time.sleep(0.2)
 
     def close(self) -> None:
-        """Let the workers forget the shards."""
+        """Hang up, and let the workers forget the shards."""
+        for talk in self.talks:
+            talk.close()
+        there = workers_of(self.client)
+        for worker, host in [*self.left, *((seat.worker, seat.host) for seat in self.seats)]:
+            if worker in there:
+                with suppress(Exception):
+                    host.close().result(timeout=2.0)
+        self.left.clear()
         for seat in self.seats:
-            with suppress(Exception):
-                seat.host.close().result(timeout=2.0)
             seat.host = None
 
 
@@ -136,6 +155,7 @@ class Talk:
 
     def __init__(self, fleet: Fleet, seeds: Sequence[Any]) -> None:
         self.fleet, self.seeds = fleet, seeds
+        fleet.talks.append(self)
         self.log: list[list[Word]] = []
         self.states: list[dict[str, Any] | None] = [None] * len(seeds)
         self.lines: list[Connection | None] = [None] * len(fleet.seats)

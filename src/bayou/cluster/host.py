@@ -7,8 +7,11 @@ the worker, authenticated by a key that goes through Dask, and takes a tenth of 
 from __future__ import annotations
 
 import os
+import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from multiprocessing.connection import Connection, Listener
 from typing import Any
 
@@ -28,27 +31,36 @@ class Host:
         where = address.split("://")[-1].rsplit(":", 1)[0] if address.startswith(("tcp://", "tls://")) else "127.0.0.1"
         self.key = os.urandom(32)
         self.listener = Listener((where.strip("[]"), 0), backlog=64, authkey=self.key)
+        self.closed = False
         self.pieces: list[Piece] = []
         self.pool = ThreadPoolExecutor(threads) if threads > 1 else None
-        threading.Thread(target=self._listen, daemon=True).start()
+        threading.Thread(target=self._listen, daemon=True, name="bayou-host").start()
 
     def line(self) -> tuple[Any, bytes]:
         """Return where to call, and the key."""
         return self.listener.address, self.key
 
     def close(self) -> None:
-        """Hang up."""
+        """Let go of the rows, and take no more calls."""
+        self.closed = True
+        self.pieces = []
+        # a thread that waits for calls is not woken by closing what it waits on
+        with suppress(OSError):
+            socket.create_connection(self.listener.address, timeout=1.0).close()
         self.listener.close()
+        if self.pool is not None:
+            self.pool.shutdown(wait=False)
 
     def _listen(self) -> None:
         while True:
             try:
                 line = self.listener.accept()
-            except OSError:
-                return
-            except Exception:  # somebody without the key
+            except Exception:  # somebody without the key, or who hung up; or the last call
+                if self.closed:
+                    return
+                time.sleep(0.01)
                 continue
-            threading.Thread(target=self._answer, args=(line,), daemon=True).start()
+            threading.Thread(target=self._answer, args=(line,), daemon=True, name="bayou-line").start()
 
     def _answer(self, line: Connection) -> None:
         """Follow what comes on a line until it ends."""

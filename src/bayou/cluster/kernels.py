@@ -6,7 +6,7 @@ The formulas are those of `engines.glmm`, for one grouping factor, with sums whe
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -18,7 +18,8 @@ from bayou.jit import kernel, window
 from bayou.linalg.small import solve_lower, solve_lower_transposed
 
 # those of `bayou.cluster.shards`: they have the fields of `Rows` and `Scratch` that the kernels of `engines.glmm` read
-Block = Groups = Any
+Block: TypeAlias = Any
+Groups: TypeAlias = Any
 
 
 @kernel(entry=True)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayou._types import Array
+from bayou.cluster.cutting import Edges
 from bayou.cluster.fleet import Fleet, Talk
-from bayou.cluster.shards import cuts
 from bayou.cluster.words import Word
 from bayou.conditional.laplace import Laplace
 from bayou.conditional.parameters import Parameters
@@ -98,7 +98,8 @@ def part_of(model: Model, rows: Any, low: int, high: int) -> Model:
         grouping, levels=grouping.levels[low:high], codes=grouping.codes[rows] - low,
         Z=np.ascontiguousarray(grouping.Z[rows]),
     )  # fmt: skip
-    arrays: dict[str, Any] = {name: np.ascontiguousarray(getattr(design, name)[rows]) for name in ("y", "trials", "weights", "offset")}
+    names = ("y", "trials", "weights", "offset")
+    arrays: dict[str, Any] = {name: np.ascontiguousarray(getattr(design, name)[rows]) for name in names}
     errors = None if design.standard_errors is None else design.standard_errors[rows]
     smaller = replace(
         design, **arrays, standard_errors=errors, X=design.X[rows], groupings=(own,),
@@ -114,15 +115,11 @@ def part_of(model: Model, rows: Any, low: int, high: int) -> Model:
 
 def pieces_of(of: Laplace, shards: int) -> list[MarginalRows]:
     """Cut a model with one grouping factor between its groups."""
-    model = of.model
-    grouping = model.design.groupings[0]
-    order = np.argsort(grouping.codes, kind="stable")
-    counts = np.bincount(grouping.codes, minlength=len(grouping.levels))
-    start = np.concatenate([[0], np.cumsum(counts)])
-    edges = cuts(counts, shards)
+    edges = Edges(of.model, shards)
+    parts = (edges.part(k) for k in range(len(edges)))
     return [
-        MarginalRows(part_of(model, order[start[a] : start[b]], int(a), int(b)), of.numbers, of.beta_unit, of.scale)
-        for a, b in zip(edges[:-1], edges[1:], strict=True)
+        MarginalRows(part_of(of.model, rows, low, high), of.numbers, of.beta_unit, of.scale)
+        for low, high, rows in parts
     ]
 
 

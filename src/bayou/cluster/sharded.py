@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayou._types import Array
+from bayou.cluster.cutting import Cut
 from bayou.cluster.fleet import Fleet
 from bayou.cluster.leader import Head, Leader
-from bayou.cluster.shards import cut
 from bayou.cluster.sweep import SweepChain
-from bayou.cluster.words import GroupRows
 from bayou.effects.iid import tabulate
 from bayou.engines.centring import centring
 from bayou.engines.contract import contract
@@ -69,9 +68,20 @@ def check(engine: Engine, model: Model, shards: Any) -> Metropolis | Laplace:
     return engine
 
 
+def shardable(engine: Engine, model: Model) -> bool:
+    """Whether this engine is one that shards, and takes this model in shards."""
+    if engine.name not in (Metropolis.name, Laplace.name):
+        return False
+    try:
+        check(engine, model, SHARDS)
+    except Unsupported:
+        return False
+    return not getattr(engine, "reml", False)
+
+
 def _check_model(model: Model) -> None:
     design = model.design
-    if getattr(design, "reduced", None) is not None:
+    if design.given != design.n:
         raise Unsupported(
             f"The {design.given:,} rows were reduced to {design.n:,}, which need no shards: leave shards= out."
         )
@@ -163,7 +173,7 @@ def run_sharded(
 ) -> Posterior:
     """Run the sampler with the groups of the model on the workers of a client."""
     sharded = Sharded(model)
-    fleet = Fleet(client, [GroupRows(block) for block in cut(model, sharded.moves, shards)])
+    fleet = Fleet(client, Cut(model, sharded.moves, shards))
     try:
         values = {f.name: getattr(engine, f.name) for f in fields(Metropolis)} | {"cores": THREADS}
         result = _Running(**values).over(sharded, fleet).run(model, rng)

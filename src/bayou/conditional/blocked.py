@@ -14,7 +14,7 @@ import numpy as np
 
 from bayou._types import Array
 from bayou.conditional.adjoint import new_adjoint
-from bayou.conditional.chunks import Chunk, Chunks
+from bayou.conditional.chunks import Chunk, Chunks, empty_system
 from bayou.conditional.hermite import hermite_grid
 from bayou.conditional.information import average_information, new_averages
 from bayou.conditional.joint import Conditional
@@ -34,12 +34,12 @@ from bayou.conditional.mode import (
 )
 from bayou.conditional.parameters import parameters
 from bayou.conditional.quadrature import quadrature
-from bayou.conditional.rows import Rows, Sorted, accumulate, colour, predictor, project
+from bayou.conditional.rows import accumulate, colour, predictor, project
 from bayou.errors import DataError, Unsupported
 from bayou.families.codes import GAUSSIAN_IDENTITY, GAUSSIAN_LOG
 from bayou.families.rows import LANES, dispersion_terms, row_dispersion, row_terms
 from bayou.linalg.covariances import new_inverse
-from bayou.linalg.schur import Arrow, Border, new_factor
+from bayou.linalg.schur import Arrow, new_factor
 from bayou.linalg.whitened import factorise_whitened, modes
 from bayou.packed import packed, part
 
@@ -89,7 +89,7 @@ class BlockedLaplace(Laplace):
             )
         self.gaussian, self.scale = False, 1.0
         self.chunks = Chunks(model) if chunks is None else chunks
-        self.data = _layout(model, self.chunks)
+        self.data = empty_system(model, self.chunks)
         self.numbers = parameters(model, self.data.order, self.scale)
         P = len(model.working.mean)
         self.X = np.zeros((0, P))  # of the rows; asked for its width
@@ -393,33 +393,3 @@ class BlockedLaplace(Laplace):
             return float(eta.min()), float(eta.max())
 
         return np.array(list(self.chunks.each(work))).ravel()
-
-
-def _layout(model: Model, chunks: Chunks) -> Sorted:
-    """Lay out the empty system of the coefficients; of the rows only where levels begin."""
-    working, J, p = model.working, len(chunks.start) - 1, chunks.grouping.Z.shape[1]
-    P = len(working.mean)
-    none = np.zeros(0, dtype=np.int64)
-    start = P * np.arange(J + 1)
-    arrow = Arrow(
-        A=np.zeros((J, p, p)),
-        a=np.zeros((J, p)),
-        start=start,
-        touch=np.tile(np.arange(P), J),
-        C=np.zeros(J * p * P),
-        D=np.zeros((P, P)),
-        d=np.zeros(P),
-    )
-    design = model.design
-    return Sorted(
-        rows=Rows(chunks.start, np.zeros((0, p)), np.zeros((0, P)), np.zeros((0, P), int), np.zeros((0, P), int)),
-        order=(0,),
-        place=none,
-        y=design.y,
-        trials=design.trials,
-        weights=design.weights,
-        offset=design.offset,
-        sigma=design.sigma_codes,
-        arrow=arrow,
-        border=Border(none, none, none, 0, working.precision, working.precision @ working.mean),
-    )

@@ -19,16 +19,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from bayou._types import Array, Integers
-from bayou.conditional.rows import Rows
-from bayou.design.passes import PART, counts
+from bayou.conditional.rows import Rows, Sorted
+from bayou.design.passes import counts
 from bayou.errors import Unsupported
+from bayou.linalg.schur import Arrow, Border
 
 if TYPE_CHECKING:
     from bayou.model import Model
 
-__all__ = ["Chunk", "Chunks"]
+__all__ = ["Chunk", "Chunks", "empty_system"]
 
 T = TypeVar("T")
+CHUNK = 1 << 16  # rows that are worked on together, in about 120 bytes a row and thread
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Chunks:
         For another number of grouping factors.
     """
 
-    def __init__(self, model: Model, size: int = PART) -> None:
+    def __init__(self, model: Model, size: int = CHUNK) -> None:
         design = model.design
         if len(design.groupings) != 1 or design.structured:
             what = f"{len(design.groupings)} grouping factors" if len(design.groupings) != 1 else "structured effects"
@@ -146,3 +148,33 @@ class Chunks:
 def processors() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def empty_system(model: Model, chunks: Chunks) -> Sorted:
+    """Lay out the empty system of the coefficients; of the rows only where levels begin."""
+    working, J, p = model.working, len(chunks.start) - 1, chunks.grouping.Z.shape[1]
+    P = len(working.mean)
+    none = np.zeros(0, dtype=np.int64)
+    start = P * np.arange(J + 1)
+    arrow = Arrow(
+        A=np.zeros((J, p, p)),
+        a=np.zeros((J, p)),
+        start=start,
+        touch=np.tile(np.arange(P), J),
+        C=np.zeros(J * p * P),
+        D=np.zeros((P, P)),
+        d=np.zeros(P),
+    )
+    design = model.design
+    return Sorted(
+        rows=Rows(chunks.start, np.zeros((0, p)), np.zeros((0, P)), np.zeros((0, P), int), np.zeros((0, P), int)),
+        order=(0,),
+        place=none,
+        y=design.y,
+        trials=design.trials,
+        weights=design.weights,
+        offset=design.offset,
+        sigma=design.sigma_codes,
+        arrow=arrow,
+        border=Border(none, none, none, 0, working.precision, working.precision @ working.mean),
+    )

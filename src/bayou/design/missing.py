@@ -62,11 +62,11 @@ def missing_rows(frame: Frame, names: Sequence[str]) -> np.ndarray[Any, Any] | N
     return absent
 
 
-def refuse_missing(frame: Frame, names: Sequence[str]) -> None:
-    """Refuse new rows with missing values in columns that are needed."""
+def refuse_missing(frame: Frame, names: Sequence[str], positions: np.ndarray[Any, Any] | None = None) -> None:
+    """Refuse new rows with missing values in columns that are needed; `positions` are those in a larger table."""
     absent = missing_rows(frame, names)
     if absent is not None:
-        raise DataError(f"{_report(frame, names, absent)} Fill them in, or leave these rows out.")
+        raise DataError(f"{_report(frame, names, absent, positions)} Fill them in, or leave these rows out.")
 
 
 def check_finite(frame: Frame, names: Sequence[str], positions: np.ndarray[Any, Any] | None) -> None:
@@ -81,6 +81,9 @@ def check_finite(frame: Frame, names: Sequence[str], positions: np.ndarray[Any, 
             )
 
 
-def _report(frame: Frame, names: Sequence[str], absent: np.ndarray[Any, Any]) -> str:
-    parts = [f"`{name}` in {first_rows(frame[name].missing)}" for name in names if frame[name].missing.any()]
+def _report(
+    frame: Frame, names: Sequence[str], absent: np.ndarray[Any, Any], positions: np.ndarray[Any, Any] | None = None
+) -> str:
+    places = np.arange(frame.n) if positions is None else positions
+    parts = [f"`{name}` in {first_rows(places[frame[name].missing])}" for name in names if frame[name].missing.any()]
     return f"{plural(int(absent.sum()), 'row')} of {frame.n:,} with missing values: {listing(parts)}."

@@ -115,7 +115,7 @@ class Recipe:
         has_trials = bool(trial_columns) and all(name in frame for name in trial_columns)
         checked = [*needed, *(trial_columns if has_trials else [])]
         checked += outcome_columns if need_response else []
-        refuse_missing(frame, list(dict.fromkeys(checked)))
+        refuse_missing(frame, list(dict.fromkeys(checked)), positions)
         check_finite(frame, checked, positions)
         coded = [_look_up(recipe.levels, frame, labelled) for recipe in self.groupings]
         y, trials, errors = self._outcome(rows, need_response, has_trials)

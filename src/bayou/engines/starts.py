@@ -130,14 +130,15 @@ def _regression(model: Model) -> Array:
     """Return the first step of iterated weighted least squares, with the prior."""
     design, working = model.design, model.working
     typical = sum(float(np.sum(np.abs(design.y[part]))) for part in cut(design)) / design.n or 1.0
-    H, g, squares = np.zeros((1, 1)), np.zeros(1), np.zeros(1)
+    H: Array = np.zeros((1, 1))
+    g: Array = np.zeros(1)
+    squares: Array = np.zeros(1)
     most = np.float64(0.0)
     for part in cut(design):
         mean, weight = _working_response(model, part, typical)
         X, eta = working.part(part), model.family.link(mean) - design.offset[part]
         most, before = np.fmax(most, weight.max()), most
-        weight = weight / most
-        scale = before / most
+        weight, scale = np.asarray(weight / most, dtype=np.float64), float(before / most)
         H = H * scale + X.T @ (weight[:, None] * X)
         g = g * scale + X.T @ (weight * eta)
         squares = squares + (X * X).sum(axis=0)

@@ -12,6 +12,7 @@ import numpy as np
 from bayou import engines
 from bayou.errors import DataError, Unsupported
 from bayou.fitting.fitted import Fit
+from bayou.formula import parse
 from bayou.model import Model
 from bayou.posterior import storage
 
@@ -56,7 +57,7 @@ def fit(
     data
         pandas, polars or pyarrow table, dict of columns, or a path to CSV or Parquet; a folder of Parquet files, a
         pattern such as ``"sales/*.parquet"`` or a list of files, a polars LazyFrame, a DuckDB relation or a pyarrow
-        Dataset.
+        Dataset; or a data frame of Dask, whose used columns are fetched and fitted over its workers.
     family
         A name ("gaussian", "bernoulli", "binomial", "poisson", "negative_binomial", "gamma") or a family
         from `bayou.families`.
@@ -115,15 +116,29 @@ def fit(
     ['Intercept', 'treatment[drug]']
     """
     chosen = engines.get(engine, **settings)
-    model = _model(formula, data, family, priors, missing, weights, sigma_by, functions, structures, stream)
-    if model.family.own and chosen.name not in TAKE_OWN:
-        raise Unsupported(
-            f"engine={chosen.name!r} works with families that bayou knows; {model.family.name!r} is your own. Use "
-            "engine='nuts', which needs no more than its log density."
-        )
+
+    def bound(table: Any) -> Model:
+        model = _model(formula, table, family, priors, missing, weights, sigma_by, functions, structures, stream)
+        if model.family.own and chosen.name not in TAKE_OWN:
+            raise Unsupported(
+                f"engine={chosen.name!r} works with families that bayou knows; {model.family.name!r} is your own. Use "
+                "engine='nuts', which needs no more than its log density."
+            )
+        return model
+
     sequence = _seed_sequence(seed)
-    started = time.perf_counter()
-    result = _run(chosen, model, np.random.default_rng(sequence), client, shards)
+    rng = np.random.default_rng(sequence)
+    if type(data).__module__.startswith("dask."):
+        from bayou.cluster import fit_frame
+
+        started = time.perf_counter()
+        parsed = parse(formula, functions or {}) if isinstance(formula, str) else formula
+        columns = (*getattr(parsed, "columns", ()), weights, sigma_by)
+        result = fit_frame(bound, data, columns, chosen, rng, client, shards)
+    else:
+        model = bound(data)
+        started = time.perf_counter()
+        result = _run(chosen, model, rng, client, shards)
     result.info["seconds"] = time.perf_counter() - started
     # without a seed the entropy is kept, so that this run too can be repeated
     result.info["seed"] = int(sequence.entropy)  # type: ignore[arg-type]

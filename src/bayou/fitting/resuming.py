@@ -23,6 +23,7 @@ def resume(
     functions: Functions | None = None,
     cores: int | None = None,
     progress: bool | None = None,
+    client: Any = None,
 ) -> Fit:
     """Go on with a run that ``bayou.fit(..., store=folder)`` began, however it ended.
 
@@ -39,6 +40,8 @@ def resume(
         Functions of the caller that the formula uses; code is never stored.
     cores, progress
         As in the engines.
+    client
+        As of `bayou.fit`: the chains go on over the workers of a cluster.
 
     Raises
     ------
@@ -61,7 +64,12 @@ def resume(
 
     store = open_store(folder, model, functions, store=folder, cores=cores, progress=progress)
     started = time.perf_counter()
-    return _fit(store.engine.resume(store), store.seed, started)
+    if client is None:
+        return _fit(store.engine.resume(store), store.seed, started)
+    from bayou.cluster import over
+
+    with over(client, cores):
+        return _fit(store.engine.resume(store), store.seed, started)
 
 
 def salvage(folder: str | os.PathLike[str], functions: Functions | None = None) -> Fit:

@@ -35,6 +35,7 @@ from bayou.plot.style import (
 from bayou.posterior import Posterior
 from bayou.predict import predict
 from bayou.predict.linear import Rows, training_rows
+from bayou.predict.prediction import outcomes_of
 
 __all__ = ["draw_predictive_check"]
 
@@ -56,9 +57,11 @@ def draw_predictive_check(
     usable = np.flatnonzero(design.trials > 0.0)
     some = usable[np.linspace(0, len(usable) - 1, min(len(usable), MOST_ROWS)).round().astype(np.int64)]
     whole = design.reduced is None or design.reduced.how == "blocks"
-    rows: Any = covariates(design).frame.take(some) if whole else _merged_rows(design).taken(some)
     sample = thinned(posterior, positive("draws", draws))
-    made: Any = predict(sample, rows, kind="outcome", draws=True, seed=seed)
+    if whole:
+        made: Any = predict(sample, covariates(design).frame.take(some), kind="outcome", draws=True, seed=seed)
+    else:
+        made = outcomes_of(sample, _merged_rows(design).taken(some), seed=seed)
     family = posterior.model.family.name
     # zeros and ones that were merged are counts
     binomial = family == "binomial" or (family == "bernoulli" and not whole)

@@ -35,6 +35,8 @@ from bayou.plot.style import (
 from bayou.posterior import Posterior
 from bayou.predict import Groups, predict
 from bayou.predict.leave_out import group_labels
+from bayou.predict.linear import training_rows
+from bayou.predict.prediction import outcomes_of
 
 __all__ = ["Statistic", "draw_group_check"]
 
@@ -78,7 +80,10 @@ def draw_group_check(
     of, word = _chosen(statistic)
     times = _refuse_merged(design, statistic, groups)
     sample = thinned(posterior, max(FEWEST, min(positive("draws", draws), NUMBERS // design.n)))
-    made: Any = predict(sample, kind="outcome", groups=groups, draws=True, seed=seed)
+    if times is None:
+        made: Any = predict(sample, kind="outcome", groups=groups, draws=True, seed=seed)
+    else:
+        made = outcomes_of(sample, training_rows(design), groups, seed)
     family = posterior.model.family.name
     binomial = family == "binomial" or (family == "bernoulli" and times is not None)
     # of a binomial response, each trial is one of the group's values

@@ -67,7 +67,7 @@ def pack(model: Model) -> tuple[dict[str, Any], Arrays]:
         "shape": _shape(design),
     }
     if design.reduced is not None:
-        facts["reduced"] = pack_reduced(design, arrays)
+        facts["reduced"] = {**pack_reduced(design, arrays), "bound_notes": list(model.bound.notes)}
     if design.structures:
         objects = enumerate(design.structures.items())
         facts["structures"] = [pack_structure(name, given, f"structure_{k}", arrays) for k, (name, given) in objects]
@@ -113,6 +113,8 @@ def unpack(facts: Mapping[str, Any], arrays: Mapping[str, Any], functions: Mappi
     if "reduced" not in facts:
         known["index"] = decode(facts["index"], arrays["index"])
     model.design = replace(model.design, **known)
+    if model.design.reduced is not None and model.design.reduced.how == "gone":
+        model.bound = replace(model.bound, notes=tuple(facts["reduced"]["bound_notes"]))
     return model
 
 

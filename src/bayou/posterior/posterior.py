@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayou._types import Array, Integers
+from bayou.design.passes import beyond_memory
 from bayou.errors import BayouError, Unsupported
 from bayou.posterior.approximation import Approximation
 from bayou.posterior.estimates import Estimates
@@ -312,16 +313,13 @@ class Posterior:
         full = {k: v for k, v in stored.items() if self.place(k) == "posterior"}
         statistics = dataset(self.statistics, ("chain", "draw"))
         statistics = statistics.merge(dataset(self.group_statistics, ("chain",)))
-        rows = np.arange(design.n)
-        observed: dict[str, Any] = {"response": design.response_name}
-        if design.reduced is not None:
-            observed |= {"rows_given": design.given, "rows_were": design.reduced.how}
+        large = beyond_memory(design)  # rows in files stay there
+        rows = np.arange(0 if large else design.n)
         constants = {"trials": design.trials, "weights": design.weights, "offset": design.offset}
         if design.reduced is not None and design.reduced.how == "merged":
             constants["frequency"] = design.reduced.frequency  # how many rows as given each stands for
         if design.standard_errors is not None:
             constants["standard_errors"] = design.standard_errors
-        fixed = {"X": (("row", "coefficient"), design.X)} if design.coefficients else {}
         part = {k: v for k, v in stored.items() if k in self.draws and k not in full}
         effects = dataset(part, ("chain", "draw"))
         effects = effects.merge(dataset({k: v for k, v in stored.items() if k in self.moments}, ("chain",)))
@@ -329,10 +327,22 @@ class Posterior:
             **({"effects": effects} if part else {}),
             "posterior": dataset(full, ("chain", "draw")),
             "sample_stats": statistics,
+            **({} if large else self._given_data(rows, constants, coords["coefficient"])),
+        }
+
+    def _given_data(self, rows: Integers, constants: dict[str, Array], coefficients: Any) -> dict[str, xr.Dataset]:
+        """Return the rows of the fit as ArviZ's two groups of data."""
+        import xarray as xr
+
+        design = self.model.design
+        fixed = {"X": (("row", "coefficient"), design.X)} if design.coefficients else {}
+        observed: dict[str, Any] = {"response": design.response_name}
+        if design.reduced is not None:
+            observed |= {"rows_given": design.given, "rows_were": design.reduced.how}
+        return {
             "observed_data": xr.Dataset({"y": ("row", design.y, observed)}, {"row": rows}),
             "constant_data": xr.Dataset(
-                {**{k: ("row", v) for k, v in constants.items()}, **fixed},
-                {"row": rows, "coefficient": coords["coefficient"]},
+                {**{k: ("row", v) for k, v in constants.items()}, **fixed}, {"row": rows, "coefficient": coefficients}
             ),
         }
 

@@ -47,9 +47,9 @@ def pack_reduced(design: Design, arrays: Arrays) -> dict[str, Any]:
         return facts
     for name in _rows:
         if getattr(design, name) is not None:
-            arrays[f"kept_{name}"] = getattr(design, name)
+            arrays[f"kept_{name}"] = np.ravel(getattr(design, name))
     for k, grouping in enumerate(design.groupings):
-        arrays[f"kept_codes_{k}"], arrays[f"kept_Z_{k}"] = grouping.codes, grouping.Z
+        arrays[f"kept_codes_{k}"], arrays[f"kept_Z_{k}"] = grouping.codes, np.ravel(grouping.Z)
     for k, term in enumerate(design.structured):
         for name in ("start", "replicate", "node", "value"):
             arrays[f"kept_{name}_{k}"] = getattr(term, name)
@@ -93,14 +93,14 @@ def unpack_reduced(
         return _with_files(template, own, behind)
     made: dict[str, Any] = {name: np.asarray(arrays[f"kept_{name}"]) for name in _rows if f"kept_{name}" in arrays}
     groupings = tuple(
-        replace(g, codes=arrays[f"kept_codes_{k}"], Z=_matrix(arrays[f"kept_Z_{k}"]))
+        replace(g, codes=arrays[f"kept_codes_{k}"], Z=arrays[f"kept_Z_{k}"].reshape(-1, g.Z.shape[1]))
         for k, g in enumerate(template.groupings)
     )
     structured = tuple(
         replace(term, **{name: arrays[f"kept_{name}_{k}"] for name in ("start", "replicate", "node", "value")})
         for k, term in enumerate(template.structured)
     )
-    made["X"] = _matrix(made.get("X", np.zeros((len(made["y"]), 0))))
+    made["X"] = made.get("X", np.zeros(0)).reshape(len(made["y"]), -1)
     remainder = Remainder(**_fields_in(own["remainder"], arrays))
     distinct = Distinct(**_fields_in(own["distinct"], arrays)) if "distinct" in own else None
     reduced = Reduced(own["how"], own["given"], arrays["kept_frequency"], remainder, distinct, behind)
@@ -134,10 +134,6 @@ def _with_files(template: Design, own: Mapping[str, Any], behind: Stream | None)
 
 def _states(design: Design) -> Mapping[str, Any]:
     return design.recipe.states
-
-
-def _matrix(values: Any) -> Any:
-    return np.ascontiguousarray(values, dtype=np.float64)
 
 
 def _fields_out(value: Any, key: str, arrays: Arrays) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from scipy.special import expit, logit, ndtri
 
 from bayou._types import Array
 from bayou.errors import DataError, FormulaError, UnsafeFormula
+from bayou.predict.given import given_rows
 from bayou.predict.linear import Rows, Sample, blocks, training_rows
 from bayou.predict.prediction import integrated_mean
 
@@ -182,6 +183,10 @@ def variance_shares(posterior: Posterior) -> dict[str, Array]:
         if design.weights_column is not None or design.standard_errors is not None:
             design.require_rows("A share of variance where rows have weights or standard errors")
         weights = np.ones(rows.n)  # theirs are how many rows they stand for
+    elif design.reduced is not None and design.reduced.how == "merged":
+        rows = given_rows(design)  # a count has the variance of its own exposure
+        assert rows.frequency is not None
+        times, weights = rows.frequency, rows.weights
     sample = Sample(posterior, effects=False)
     family = posterior.model.family
     first, second, residual = np.zeros((3, sample.size))

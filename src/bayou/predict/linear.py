@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayou._types import Array, Integers, Labels
-from bayou.errors import DataError, Unsupported
+from bayou.errors import DataError
 from bayou.predict.structured import Piece, StructuredSample, acts_as_group, training_piece
 
 if TYPE_CHECKING:
     from bayou.design import Design, NewRows
     from bayou.posterior import Posterior
 
-__all__ = ["Rows", "Sample", "blocks", "coded_rows", "given_rows", "new_rows", "require_memory", "training_rows"]
+__all__ = ["Rows", "Sample", "blocks", "coded_rows", "new_rows", "require_memory", "training_rows"]
 
 BLOCK_NUMBERS = 4_000_000  # numbers in one (draws, rows) block: 32 MB
 BRANCH = 10  # of the seed, of the first structured effect
@@ -99,36 +99,6 @@ def training_rows(design: Design) -> Rows:
         tuple(g.Z for g in groupings),
         design.index,
         structured=tuple(training_piece(term) for term in design.structured),
-    )
-
-
-def given_rows(design: Design) -> Rows:
-    """Return the rows as they were given, those that are alike in everything once: where none were merged, all.
-
-    Raises
-    ------
-    Unsupported
-        Where only sums over the rows were kept.
-    """
-    rows = training_rows(design)
-    if design.reduced is None or design.reduced.how == "blocks":
-        every = np.arange(design.n, dtype=np.int64)
-        return replace(rows, y=design.y, frequency=np.ones(design.n), kept=every)
-    distinct = design.reduced.distinct
-    if distinct is None:
-        raise Unsupported(
-            f"The {design.given:,} rows were summed to {design.n:,} as they were read, and this asks for each of them. "
-            "Fit a sample of the rows in memory."
-        )
-    return replace(
-        rows.taken(distinct.row),
-        offset=distinct.offset,
-        trials=distinct.trials,
-        weights=distinct.weights,
-        index=np.arange(len(distinct.row)),
-        y=distinct.y,
-        frequency=distinct.frequency,
-        kept=distinct.row,
     )
 
 

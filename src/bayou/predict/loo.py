@@ -12,7 +12,8 @@ from scipy.special import logsumexp
 from bayou._types import Array
 from bayou.errors import Unsupported
 from bayou.posterior.convergence import effective_size
-from bayou.predict.linear import Sample, blocks, given_rows
+from bayou.predict.given import given_rows
+from bayou.predict.linear import Sample, blocks
 
 if TYPE_CHECKING:
     import xarray as xr

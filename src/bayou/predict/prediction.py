@@ -167,6 +167,12 @@ def _check_rows(posterior: Posterior, rows: Rows, kind: Kind, groups: Groups) ->
         _refuse_without_trials(posterior, rows)
 
 
+def outcomes_of(posterior: Posterior, rows: Rows, groups: Groups = "observed", seed: int | None = None) -> xr.DataArray:
+    """Draw outcomes (chain, draw, row) of rows that are coded already, such as merged ones."""
+    number = posterior.info.get("seed") or 0 if seed is None else seed
+    return _draws(_Predictor(posterior, rows, "outcome", groups, abs(int(number))), rows)
+
+
 def _check_options(kind: str, groups: str, interval: float) -> None:
     for name, value, known in (("kind", kind, get_args(Kind)), ("groups", groups, get_args(Groups))):
         if value not in known:

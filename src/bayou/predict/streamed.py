@@ -63,7 +63,7 @@ def row_blocks(design: Design, source: Source | Stream, draws: int) -> Iterator[
     wanted = [*design.formula.columns, *([design.weights_column] if design.weights_column else [])]
     wanted += [] if design.sigma_by is None else [design.sigma_by, *design.sigma_by.split(":")]
     columns = [name for name in dict.fromkeys(wanted) if name in source.names]
-    for start, block in source.blocks(columns, size):
+    for start, block in source.blocks(columns, size, exact=True):
         frame = block if isinstance(block, Frame) else read(block)
         yield start + np.arange(frame.n), frame
 

@@ -173,7 +173,7 @@ def _reduced(
     """Choose how, and do it; also return the folder of rows that are kept in files."""
     template = learned.template
     gaussian = family.name == "gaussian" and family.link.name == "identity" and not family.own
-    if gaussian and template.standard_errors is None and learned.cells <= learned.used / 2:
+    if gaussian and learned.cells <= learned.used / 2:
         from bayou.streaming.summed import summed
 
         built = summed(template, blocks, learned.used)

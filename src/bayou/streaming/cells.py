@@ -79,7 +79,7 @@ def _add(
         count = int(sums[c, 0])
         if count >= LARGE and count & (count - 1) == 0:
             _recentre(moving, q, sums, c)
-    return n
+    return int(n)
 
 
 class Cells:

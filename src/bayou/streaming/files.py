@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from bayou.errors import DataError, FileError
 from bayou.formula.words import did_you_mean, plural
-from bayou.streaming.sources import Source, guarded, stamps
+from bayou.streaming.sources import Source, batches, guarded, stamps
 
 __all__ = ["Files", "parquet_files"]
 
@@ -225,8 +225,7 @@ def _read(file: File, columns: list[str], rows: int) -> Iterator[pa.Table]:
         import polars as pl
 
         query = pl.scan_parquet(file.path, glob=False, hive_partitioning=False).select(columns)
-        for frame in query.collect_batches(chunk_size=rows, maintain_order=True):
-            yield frame.to_arrow()
+        yield from batches(query, rows)
     except Exception as error:  # polars and pyarrow raise many kinds
         raise FileError(f"{file.path} cannot be read: {error}") from error
 

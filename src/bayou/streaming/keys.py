@@ -21,7 +21,7 @@ AHEAD = 16
 
 @kernel
 def _look_up(keys: Integers, sizes: Integers, table: np.ndarray, store: Integers, count: int, out: Integers) -> int:
-    """Number keys (n, c) through a table of all combinations; returns how many are known then."""
+    """Fill the numbers of keys (n, c) through a table of all combinations; returns how many are known then."""
     n, c = keys.shape
     for i in range(n):
         at = 0
@@ -39,7 +39,7 @@ def _look_up(keys: Integers, sizes: Integers, table: np.ndarray, store: Integers
 
 
 @kernel
-def _mixed(keys: Integers, i: int) -> int:
+def _mixed(keys: Integers, i: int) -> np.int64:
     """Return a hash of row i that is not negative: multiplication and shifts, column by column."""
     h = np.uint64(0x9E3779B97F4A7C15)
     for k in range(keys.shape[1]):
@@ -61,7 +61,7 @@ def _fill(store: Integers, count: int, slots: Integers) -> None:
 
 @kernel
 def _hash(keys: Integers, start: int, slots: Integers, store: Integers, facts: Integers, out: Integers) -> int:
-    """Number keys from row `start` on by open addressing; returns where it stopped, the store being full.
+    """Fill the numbers of keys from row `start` on by open addressing; returns where it stopped, the store being full.
 
     ``facts[0]`` is how many are known.
     """
@@ -88,7 +88,7 @@ def _hash(keys: Integers, start: int, slots: Integers, store: Integers, facts: I
                 break
             at = (at + 1) & mask
         out[i] = found
-    return n
+    return int(n)
 
 
 class Keys:
@@ -112,16 +112,14 @@ class Keys:
     def __init__(self, sizes: Sequence[int] | None, width: int = 0) -> None:
         self._width = width if sizes is None else len(sizes)
         every = math.inf if sizes is None else math.prod(sizes)  # Python's integers do not overflow
-        self.identity = sizes is not None and len(sizes) > 0 and max(sizes) == every
-        """Whether a row's number is the only one of its columns that has several values: all of them are known."""
         self._table = None
-        self._sizes = np.zeros(0, dtype=np.int64)
+        self._sizes = np.array(sizes or [], dtype=np.int64)
+        # one column that has several values: a row's number is that column's, and all of them are known
+        self.identity = bool(sizes) and self._sizes.max() == every
+        self._column = int(np.argmax(self._sizes)) if self.identity else 0
         if self.identity:
-            self._column = int(np.argmax(sizes))
-            self._sizes = np.array(sizes, dtype=np.int64)
             return
         if sizes is not None and every <= max(DIRECT, 2 * max(sizes, default=1)):
-            self._sizes = np.array(sizes, dtype=np.int64)
             self._table = np.full(int(every), -1, dtype=np.int32)
         least = SMALLEST if self._table is None else max(sizes or [1], default=1)
         self._store = np.zeros((least, self._width), dtype=np.int64)

@@ -74,9 +74,9 @@ def mapped(template: Design, blocks: Blocks, folder: Path) -> Design:
     Returns
     -------
     Design
-        With ``reduced.how == "blocks"``: arrays (n,) lie in files, codes of millions of rows as int32; X and Z are stored column
-        by column, and Z is a part of X where its columns are. Weights and trials of one and offsets of zero are
-        repeated numbers without storage. `data` and `index` are empty.
+        With ``reduced.how == "blocks"``: arrays (n,) lie in files, codes of millions of rows as int32; X and Z are
+        stored column by column, and Z is a part of X where its columns are. Weights and trials of one and offsets of
+        zero are repeated numbers without storage. `data` and `index` are empty.
 
     Raises
     ------
@@ -170,6 +170,7 @@ def _look(template: Design, blocks: Blocks, by: int | None) -> _Survey:
         for shared, Z in zip(survey.shared, block.Z, strict=True):
             for k, c in zip(*np.nonzero(shared), strict=True):
                 shared[k, c] = np.array_equal(Z[:, k], block.X[:, c])
+        assert block.y is not None
         y = block.y - block.offset if identity else block.y
         running = survey.running
         running.add(np.column_stack([y, block.X, *block.Z]), None, block.weights)
@@ -257,7 +258,7 @@ def _append(
             order = np.argsort(stretch, kind="stable")
             ends = np.cumsum(np.bincount(stretch, minlength=len(at)))
             begins = np.concatenate([[0], ends[:-1]])
-            cuts = [(k, int(begins[k]), int(ends[k])) for k in np.flatnonzero(ends > begins)]
+            cuts = [(int(k), int(begins[k]), int(ends[k])) for k in np.flatnonzero(ends > begins)]
         if any(at[k] + high - low > starts[k + 1] for k, low, high in cuts):
             raise DataError("the second pass over the data found more rows than the first. Read them again.")
         for name, array in arrays.items():

@@ -55,8 +55,7 @@ def merged(template: Design, blocks: Blocks, most: int | None = None) -> Design:
     -------
     Design
         One row for each different predictor (and weight), in the order of the levels of the factor with most
-        coefficients; `reduced`
-        tells what they stand for. Its `data` are those of the template.
+        coefficients; `reduced` tells what they stand for. Its `data` are those of the template.
 
     Raises
     ------

@@ -35,7 +35,22 @@ class Coded(Column):
     @cached_property
     def _factor(self) -> Factor:
         assert self.coder is not None and self.keys is not None
-        return Factor(self.coder.places.find(self.keys), self.coder.labels, self.coder.unused)
+        return Factor(_codes(self.name, self.coder, self.keys), self.coder.labels, self.coder.unused)
+
+
+class UnknownLevel(DataError):
+    """A value that was not there when levels were learnt, in some row of a block."""
+
+    def __init__(self, name: str, row: int) -> None:
+        super().__init__(f"`{name}` has a level that is not known.")
+        self.name, self.row = name, row
+
+
+def _codes(name: str, coder: Coder, keys: Integers) -> Integers:
+    codes = coder.places.find(keys)
+    if len(codes) and codes.min() < 0:
+        raise UnknownLevel(name, int(codes.argmin()))
+    return codes
 
 
 def coded_frame(
@@ -54,7 +69,7 @@ def _coded(one: Piece, coder: Coder) -> Column:
     if one.kind != "category":
         plain = one.column
         return Coded(one.name, plain.kind, plain.values, plain.missing, plain.levels, plain.ordered, coder, keys)
-    codes = coder.places.find(keys)
+    codes = _codes(one.name, coder, keys)
     column = Coded(one.name, "category", codes, codes < 0, coder.labels, True, coder, keys)
     column.__dict__["_factor"] = Factor(codes, coder.labels, coder.unused)
     return column
@@ -102,7 +117,11 @@ class Passes:
             if used > learned.used:
                 break
             frame = coded_frame(block, self.needs.columns, learned.coders, learned.declared)
-            coded = template.recipe.rebuild(frame, True, positions, labelled=False)
+            try:
+                coded = template.recipe.rebuild(frame, True, positions, labelled=False)
+            except UnknownLevel as error:
+                how = f"row {positions[error.row]} has a level of {error.name} that was not there at first"
+                raise _changed(self.source, how) from None
             self._check_levels(coded, positions)
             if slopes is not None:
                 slopes.add(coded)

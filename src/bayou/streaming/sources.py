@@ -53,8 +53,10 @@ class Source(ABC):
         """Say where a row stands beside its number, the empty string where there is no more to say."""
         return ""
 
-    def blocks(self, columns: Sequence[str], rows: int = BLOCK) -> Iterator[tuple[int, pa.Table | Frame]]:
-        """Return (number of the first row, table) for all blocks of at most so many rows.
+    def blocks(
+        self, columns: Sequence[str], rows: int = BLOCK, exact: bool = False
+    ) -> Iterator[tuple[int, pa.Table | Frame]]:
+        """Return (number of the first row, table) for all blocks of at most so many rows, or of exactly so many.
 
         Raises
         ------
@@ -63,6 +65,8 @@ class Source(ABC):
         """
         start = 0
         tables = guarded(self.what, lambda: iter(self.tables(columns, rows)))
+        if exact:
+            tables = _even(tables, rows)
         while (table := guarded(self.what, lambda: next(tables, None))) is not None:
             n = table.n if isinstance(table, Frame) else table.num_rows
             for first in range(0, n, rows):
@@ -106,8 +110,7 @@ class Query(Source):
         chosen = [
             pl.col(name).cast(pl.String) if self.schema[name] == pl.Categorical else pl.col(name) for name in columns
         ]
-        for frame in self.data.select(chosen).collect_batches(chunk_size=rows, maintain_order=True):
-            yield frame.to_arrow()
+        yield from batches(self.data.select(chosen), rows)
 
 
 class Relation(Source):
@@ -120,7 +123,9 @@ class Relation(Source):
     def tables(self, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
         """Return the columns through DuckDB's Arrow reader."""
         quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in columns)
-        for batch in self.data.project(quoted).to_arrow_reader(rows):
+        chosen = self.data.project(quoted)
+        reader = chosen.to_arrow_reader if hasattr(chosen, "to_arrow_reader") else chosen.fetch_record_batch
+        for batch in reader(rows):
             yield pa.Table.from_batches([batch])
 
 
@@ -199,6 +204,30 @@ def open_source(data: Any) -> Source | None:
             "Dataset or the query behind it."
         )
     return None
+
+
+def _even(tables: Iterator[pa.Table | Frame], rows: int) -> Iterator[pa.Table | Frame]:
+    """Put tables together and cut them so that all but the last have a multiple of so many rows."""
+    waiting: list[pa.Table] = []
+    for table in tables:
+        if isinstance(table, Frame):  # slices of one table, which are even already
+            yield table
+            continue
+        waiting.append(table)
+        count = sum(len(one) for one in waiting)
+        if count >= rows:
+            whole = pa.concat_tables(waiting)
+            cut = count - count % rows
+            yield whole.slice(0, cut)
+            waiting = [whole.slice(cut)] if cut < count else []
+    if waiting:
+        yield pa.concat_tables(waiting)
+
+
+def batches(query: Any, rows: int) -> Iterator[pa.Table]:
+    """Run a LazyFrame in blocks of about so many rows, in order; polars calls this unstable, so it stands once."""
+    for frame in query.collect_batches(chunk_size=rows, maintain_order=True):
+        yield frame.to_arrow()
 
 
 def guarded(what: str, action: Callable[[], T]) -> T:

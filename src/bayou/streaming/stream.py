@@ -77,7 +77,7 @@ class Stream:
                 f"the rows themselves are not in the saved fit (they were read from {self.what}): give them, as "
                 "new_data=…"
             )
-        for start, block in self.source.blocks(columns or self.columns, rows or BLOCK):
+        for start, block in self.source.blocks(columns or self.columns, rows or BLOCK, exact=True):
             yield start, block if isinstance(block, Frame) else read(block)
 
     def facts(self) -> dict[str, Any]:

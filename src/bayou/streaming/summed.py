@@ -221,8 +221,8 @@ class _Reading:
 
     def _few(self) -> _Few:
         cells, N = self.cells, len(self.keys)
-        known = self.keys.known
-        order = np.lexsort(known.T[::-1]).astype(np.int64) if known.size else np.arange(N)
+        # in the order of their levels, which does not depend on that of the rows
+        order = np.arange(N) if self.keys.identity else np.lexsort(self.keys.known.T[::-1]).astype(np.int64)
         v = len(cells.moving)
         scratch = np.empty((v, v)), np.empty((v, v)), np.empty(v), np.empty(v, dtype=np.int64)
         count = np.empty(N, dtype=np.int64)
@@ -241,7 +241,8 @@ class _Reading:
         sigma = self.keys.known[:, len(self.template.groupings)]
         fewer = self.cells.count[:N] - few.count
         constant = 0.5 * (self.log_weights - float(np.log(few.weights).sum()) - LOG_2PI * float(fewer.sum()))
-        return Remainder(constant, np.bincount(sigma, fewer, levels), np.bincount(sigma, few.left, levels))
+        by_level = [np.bincount(sigma, values, levels).astype(np.float64) for values in (fewer, few.left)]
+        return Remainder(constant, *by_level)
 
     def _structured(self, known: Integers) -> tuple[StructuredTerm, ...]:
         simple = len(self.template.groupings) + 1

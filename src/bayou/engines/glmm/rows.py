@@ -82,7 +82,7 @@ def lay_out(model: Model, order: tuple[int, ...]) -> LaidOut:
     return LaidOut(
         rows=rows,
         sigma=np.zeros(1, dtype=np.int64) if alone else _codes(design.sigma_codes, place),
-        sigma_rows=np.array([float(n)]) if alone else counts(design.sigma_codes, len(design.sigma_levels)) * 1.0,
+        sigma_rows=np.array([float(n)]) if alone else _shares(model),
         weights=weights,
         weights_step=weights_step,
     )
@@ -90,6 +90,11 @@ def lay_out(model: Model, order: tuple[int, ...]) -> LaidOut:
 
 def _starts(lengths: list[int]) -> Integers:
     return np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64) if lengths else np.zeros(0, dtype=np.int64)
+
+
+def _shares(model: Model) -> Array:
+    """Return how many rows each level of sigma has, (S,)."""
+    return counts(model.design.sigma_codes, len(model.design.sigma_levels)).astype(np.float64)
 
 
 def _weights(model: Model) -> Array:
