@@ -141,7 +141,7 @@ def _regression(model: Model) -> Array:
         weight, scale = np.asarray(weight / most, dtype=np.float64), float(before / most)
         H = H * scale + X.T @ (weight[:, None] * X)
         g = g * scale + X.T @ (weight * eta)
-        squares = squares + (X * X).sum(axis=0)
+        squares = np.asarray(squares + (X * X).sum(axis=0), dtype=np.float64)
     precision = working.precision + np.diag(working.curvature)
     prior = precision @ working.mean
     fitted: Array = np.linalg.solve(H + 1e-10 * np.diag(squares) + 1e-6 * precision, g + 1e-6 * prior)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayou._types import Array, Integers, Labels
-from bayou.errors import DataError
+from bayou.errors import DataError, Unsupported
 from bayou.predict.structured import Piece, StructuredSample, acts_as_group, training_piece
 
 if TYPE_CHECKING:
