@@ -50,7 +50,7 @@ def residual_notes(design: Design) -> list[str]:
     if design.sigma_by is None:
         return []
     found = np.zeros(len(design.sigma_levels))
-    for part in parts(design.n):
+    for part in parts(len(design.y)):
         frequency = None if design.reduced is None else design.reduced.frequency[part]
         found += np.bincount(design.sigma_codes[part], frequency, len(found))
     counts = np.rint(found)
@@ -96,7 +96,7 @@ def _one_sided_levels(design: Design, grouping: Grouping) -> list[str]:
         return []
     levels = len(grouping.levels)
     rows, successes, failures = np.zeros(levels), np.zeros(levels), np.zeros(levels)
-    for part in parts(design.n):
+    for part in parts(len(design.y)):
         used = (design.weights[part] > 0.0) & (design.trials[part] > 0.0)
         groups, y = grouping.codes[part][used], design.y[part][used]
         rows += np.bincount(groups, minlength=levels)

@@ -65,8 +65,8 @@ def require_memory(design: Design, what: str) -> None:
 def cut(design: Design) -> list[slice]:
     """Return all rows as one part where they are in memory, as many where they are in files."""
     if design.reduced is None or design.reduced.files is None:
-        return [slice(0, design.n)]
-    return list(parts(design.n))
+        return [slice(0, len(design.y))]
+    return list(parts(len(design.y)))
 
 
 def largest(values: Numbers) -> float:

@@ -141,11 +141,12 @@ def _regression(model: Model) -> Array:
         weight, scale = np.asarray(weight / most, dtype=np.float64), float(before / most)
         H = H * scale + X.T @ (weight[:, None] * X)
         g = g * scale + X.T @ (weight * eta)
-        squares = np.asarray(squares + (X * X).sum(axis=0), dtype=np.float64)
+        squares = squares + (X * X).sum(axis=0)
     precision = working.precision + np.diag(working.curvature)
     prior = precision @ working.mean
-    fitted: Array = np.linalg.solve(H + 1e-10 * np.diag(squares) + 1e-6 * precision, g + 1e-6 * prior)
-    return fitted
+    return np.asarray(
+        np.linalg.solve(H + 1e-10 * np.diag(squares) + 1e-6 * precision, g + 1e-6 * prior), dtype=np.float64
+    )
 
 
 def _working_response(model: Model, part: slice, typical: float) -> tuple[Array, Array]:
