@@ -535,10 +535,10 @@ def processes():
 @pytest.mark.slow
 def test_killed_workers_change_no_chain(processes, tmp_path):
     model = clinic_model()
-    settings = {"seed": 3, "draws": 300_000, "warmup": 200, "chains": 4, "keep_effects": False}
+    settings = {"seed": 3, "draws": 100_000, "warmup": 200, "chains": 4, "keep_effects": False}
     here = model.fit("metropolis", **settings)
     for store in (None, tmp_path / "run"):
-        with Killer(processes, 4.0, 3) as killer:
+        with Killer(processes, 3.0, 2) as killer:
             same(here, model.fit("metropolis", client=processes, store=store, **settings))
         assert killer.killed
         time.sleep(3.0)

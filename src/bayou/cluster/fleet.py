@@ -62,7 +62,7 @@ class Fleet:
         self.client, self.pieces = client, pieces
         self.allowed = allowed_failures()
         self.talks: list[Talk] = []
-        self.left: list[tuple[str, Any]] = []  # hosts that were given up, of workers that may be there still
+        self.left: list[tuple[str, tuple[Any, bytes]]] = []  # given up, their workers perhaps not gone
         workers = workers_of(client)
         self.threads = client.nthreads()
         count = min(len(workers), len(pieces))
@@ -105,7 +105,7 @@ class Fleet:
                     f"The worker with shards {seat.shards[0] + 1}, … died {seat.deaths} times without getting on: "
                     "most often for want of memory. Use more workers, or more shards."
                 )
-            self.left.append((seat.worker, seat.host))
+            self.left.append((seat.worker, seat.at))
             began = time.monotonic()
             until = began + PATIENCE
             while True:
@@ -129,10 +129,10 @@ class Fleet:
         for talk in self.talks:
             talk.close()
         there = workers_of(self.client)
-        for worker, host in [*self.left, *((seat.worker, seat.host) for seat in self.seats)]:
+        for worker, at in [*self.left, *((seat.worker, seat.at) for seat in self.seats)]:
             if worker in there:
-                with suppress(Exception):
-                    host.close().result(timeout=2.0)
+                with suppress(Exception), call(at[0], authkey=at[1]) as line:
+                    _ask(line, "close", None)
         self.left.clear()
         for seat in self.seats:
             seat.host = None

@@ -86,6 +86,8 @@ class Host:
             shards[:] = [piece.begin(seed) for piece, seed in zip(self.pieces, content, strict=True)]
         elif what == "snapshot":
             return [shard.snapshot() for shard in shards]
+        elif what == "close":
+            self.close()
         elif what == "restore":
             states, log = content
             self._all(shards, lambda k, shard: _again(shard, states[k], log))

@@ -141,10 +141,13 @@ class Design:
         Unsupported
             Naming it, and what to do.
         """
-        if self.reduced is not None and self.reduced.how == "summed":
+        if self.reduced is not None and self.reduced.how in ("summed", "gone"):
+            became = f"were summed to {self.n:,} as they were read"
+            if self.reduced.how == "gone":
+                became = "were in files that are not there any more"
             raise Unsupported(
-                f"{what} takes each row by itself, and the {self.given:,} rows were summed to {self.n:,} as they were "
-                "read. Fit a sample of the rows in memory for it, or all of them with stream=False if they fit."
+                f"{what} takes each row by itself, and the {self.given:,} rows {became}. Fit a sample of the rows in "
+                "memory for it, or all of them with stream=False if they fit."
             )
 
     def require_data(self, what: str) -> None:
