@@ -33,10 +33,10 @@ def simulate(kind: str, rows: int, folder: Path) -> None:
             y = 1.0 + 0.5 * x + level[g] + slope[g] * x + rng.normal(size=n)
             columns = {"y": y, "x": x, "g": g}
         else:
-            x = rng.random((4, n)) < 0.5
-            eta = -1.0 + level[g] + 0.5 * x[0] - 0.3 * x[1] + 0.2 * x[2] + slope[g] * x[3]
+            z = (rng.random((4, n)) < 0.5).astype(np.int8)
+            eta = -1.0 + level[g] + 0.5 * z[0] - 0.3 * z[1] + 0.2 * z[2] + slope[g] * z[3]
             columns = {"y": rng.random(n) < 1.0 / (1.0 + np.exp(-eta)), "g": g.astype(np.int32)}
-            columns |= {f"x{k + 1}": column.astype(np.int8) for k, column in enumerate(x)}
+            columns |= {f"x{k + 1}": column for k, column in enumerate(z)}
         pq.write_table(pa.table(columns), folder / f"part{k:03d}.parquet", row_group_size=2**20)
 
 
