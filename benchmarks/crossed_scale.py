@@ -1,6 +1,6 @@
 """Crossed factors at scale: effective draws a second, a sweep and a row, of plain Gibbs, factor by factor, and jointly.
 
-Run with ``python -m benchmarks.crossed_scale``; ``--rows 10000000`` takes 2 GB. Ratings fall on 1e5 x 1e4 levels at
+Run with ``python -m benchmarks.crossed_scale``; ``--rows 10000000`` takes 2.1 GB. Ratings fall on 1e5 x 1e4 levels at
 random; InstEval is beside them where ../shared is. Each line is one chain after a warm-up, timed by the processor's
 seconds. `least b` is the least effective size among 500 coefficients drawn at random: of independent draws that share
 is .24 for 200 draws, .50 for 500 and .64 for 1,000, so that only what lies well below says anything. Plain Gibbs,

@@ -21,8 +21,10 @@ PIECE = 2**16
 """Rows of the pieces in which a source without known length is passed over."""
 
 
-def sample(data: Any, source: Source | None, used: Sequence[str], most: int) -> tuple[int, str, Frame]:
-    """Return the number of all rows, what they are, and at most so many of them.
+def sample(
+    data: Any, source: Source | None, used: Sequence[str], most: int
+) -> tuple[int, str, Frame, np.ndarray[Any, Any]]:
+    """Return the number of all rows, what they are, at most so many of them, and the stretch of each of these.
 
     Files are opened at `STRETCHES` places; what can only be read from the start is read once, keeping every piece at
     first, then every second, fourth, … so that the pieces that are kept stay spread over what was read.
@@ -36,7 +38,7 @@ def sample(data: Any, source: Source | None, used: Sequence[str], most: int) -> 
         frame = read(data)
         where = _places(frame.n, most)
         thinned = frame if where is None else frame.take(where)
-        return frame.n, f"{plural(frame.n, 'row')} in memory", thinned
+        return frame.n, f"{plural(frame.n, 'row')} in memory", thinned, np.arange(thinned.n) * STRETCHES // thinned.n
     absent = [name for name in used if name not in source.names]
     if absent:
         raise DataError(f"{source.what} has no column `{absent[0]}`.{did_you_mean(absent[0], source.names)}")
@@ -46,10 +48,11 @@ def sample(data: Any, source: Source | None, used: Sequence[str], most: int) -> 
     if not rows:
         raise DataError(f"{source.what}: there are 0 rows; look at the file, or at the filter that left none.")
     if isinstance(parts[0], Frame):
-        return rows, source.what, parts[0]
+        return rows, source.what, parts[0], np.arange(parts[0].n) * STRETCHES // parts[0].n
     import pyarrow as pa
 
-    return rows, source.what, read(pa.concat_tables(parts, promote_options="permissive"))
+    stretch = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    return rows, source.what, read(pa.concat_tables(parts, promote_options="permissive")), stretch
 
 
 def _places(n: int, most: int) -> np.ndarray[Any, Any] | None:
@@ -67,7 +70,9 @@ def _from_files(source: Any, used: Sequence[str], most: int) -> tuple[int, list[
         return source.rows, [table for _, table in source.blocks(used)]
     length = most // STRETCHES
     starts = np.linspace(0, source.rows - length, STRETCHES).astype(np.int64)
-    return source.rows, [table for start in starts for table in source.stretch(used, int(start), length)]
+    import pyarrow as pa
+
+    return source.rows, [pa.concat_tables(source.stretch(used, int(start), length)) for start in starts]
 
 
 def _in_one_pass(source: Source, used: Sequence[str], most: int) -> tuple[int, list[Any]]:

@@ -16,7 +16,7 @@ from bayou.formula import known_functions
 from bayou.formula.syntax import parse_expression
 from bayou.formula.tree import names_of
 from bayou.formula.words import did_you_mean
-from bayou.planning.sampling import STRETCHES, sample
+from bayou.planning.sampling import sample
 
 if TYPE_CHECKING:
     from bayou.families import Family
@@ -120,7 +120,7 @@ def look(
     """
     by = [] if sigma_by is None else [part.strip() for part in sigma_by.split(":")]
     used = list(dict.fromkeys([*formula.columns, *([] if weights is None else [weights]), *by]))
-    rows, what, sampled = sample(data, source, used, SAMPLE)
+    rows, what, sampled, stretch = sample(data, source, used, SAMPLE)
     n = sampled.n
     some = sampled if n <= CODED else sampled.take(np.linspace(0, n - 1, CODED).astype(np.int64))
     built = design.build(
@@ -131,22 +131,21 @@ def look(
     trees = [parse_expression(text, known, limited=False) for text in formula.response.expressions]
     outcome = {name for tree in trees for name in names_of(tree)}
 
-    def combined(names: Sequence[str]) -> Integers:
-        return _combined([sampled[name].factor().codes for name in names])
+    def different(names: Sequence[str]) -> float:
+        return _levels(_combined([sampled[name].factor().codes for name in names]), stretch, rows) if names else 1.0
 
-    keys = {g.name: combined(g.factors) for g in built.groupings}
-    factors = tuple(Factor(g.name, _levels(keys[g.name], rows), g.Z.shape[1]) for g in built.groupings)
+    factors = tuple(Factor(g.name, different(g.factors), g.Z.shape[1]) for g in built.groupings)
     how, kept = "blocks", float(rows)
     if family.name == "gaussian" and family.link.name == "identity":
         # the cells of all factors; one row for each different column and one more
         factors_of_cells = [name for g in built.groupings for name in g.factors] + by
-        cells = _levels(combined(factors_of_cells), rows) if factors_of_cells else 1.0
+        cells = different(factors_of_cells)
         points = 1 + _varying(built)
         how, kept = ("summed", cells * points) if cells * points < 0.5 * rows else (how, kept)
     elif family.name in MERGING:
         covariates = [name for name in used if name not in outcome]
-        different = _levels(combined(covariates), rows) if covariates else 1.0
-        how, kept = ("merged", different) if different < 0.5 * rows else (how, kept)
+        patterns = different(covariates)
+        how, kept = ("merged", patterns) if patterns < 0.5 * rows else (how, kept)
     return Workload(
         text=formula.text, family=family.name, what=what, rows=rows, exact=n == rows, columns=len(used),
         fixed=built.X.shape[1], factors=factors, how=how, kept=kept,
@@ -168,14 +167,16 @@ def _combined(codes: Sequence[Integers]) -> Integers:
     return out
 
 
-def _levels(codes: Integers, rows: int) -> float:
+def _levels(codes: Integers, stretch: Integers, rows: int) -> float:
     """Return how many different codes all rows have, of which these are a sample in stretches."""
     n, found = len(codes), len(np.unique(codes))
     if n == rows:
         return float(found)
-    # halves of alternate stretches, so that both see all parts of sorted rows
-    half = (np.arange(n) * 2 * STRETCHES // n) % 2 == 0
+    # halves of whole stretches: a level that lies across the border of two would count as seen again
+    half = stretch % 2 == 0
     first, second = np.unique(codes[half]), np.unique(codes[~half])
     both = len(np.intersect1d(first, second, assume_unique=True))
     estimate = (len(first) + 1.0) * (len(second) + 1.0) / (both + 1.0) - 1.0
-    return float(min(max(estimate, found), found * rows / n))
+    # of sorted rows a stretch holds one level more than its length tells, cut at both ends
+    grown = (found - len(np.unique(stretch))) * rows / n
+    return float(max(min(estimate, grown), found))

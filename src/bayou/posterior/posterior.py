@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayou._types import Array, Integers
-from bayou.design.passes import beyond_memory
 from bayou.errors import BayouError, Unsupported
 from bayou.posterior.approximation import Approximation
 from bayou.posterior.estimates import Estimates
@@ -313,6 +312,8 @@ class Posterior:
         full = {k: v for k, v in stored.items() if self.place(k) == "posterior"}
         statistics = dataset(self.statistics, ("chain", "draw"))
         statistics = statistics.merge(dataset(self.group_statistics, ("chain",)))
+        from bayou.design.passes import beyond_memory
+
         large = beyond_memory(design)  # rows in files stay there
         rows = np.arange(0 if large else design.n)
         constants = {"trials": design.trials, "weights": design.weights, "offset": design.offset}

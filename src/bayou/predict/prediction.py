@@ -23,7 +23,6 @@ from bayou.predict.levels import (
     refuse_unseen_structured,
 )
 from bayou.predict.linear import Rows, Sample, blocks, coded_rows, new_rows, require_memory, training_rows
-from bayou.predict.streamed import collected, named, refuse_draws, row_blocks, source_of, written
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,6 +115,8 @@ def predict(
         raise DataError(f"seed={seed!r}: give a whole number, or None.")
     seed = abs(int(posterior.info.get("seed") or 0 if seed is None else seed))
     design = posterior.model.design
+    from bayou.predict.streamed import collected, refuse_draws, source_of, written  # data frame libraries
+
     source = source_of(design, new_data, draws, out)
     if source is None and out is not None:
         raise Unsupported("the rows that the model was fitted to are not at hand: give them as new_data.")
@@ -139,6 +140,8 @@ def _in_blocks(
     posterior: Posterior, source: Source | Stream, kind: Kind, groups: Groups, interval: float, seed: int
 ) -> Iterator[pd.DataFrame]:
     """Predict block by block; the numbers drawn are those for all rows at once."""
+    from bayou.predict.streamed import named, row_blocks
+
     design, compute, start = posterior.model.design, None, 0
     size = Sample(posterior, effects=groups == "observed", seed=seed).size
     for positions, frame in row_blocks(design, source, size):
