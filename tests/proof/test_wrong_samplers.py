@@ -50,10 +50,15 @@ def found_by(found: bayou.diagnose.calibration.Calibration) -> tuple[float, str]
     return p, f"calibrate, p = {p:.0e}: {name}, {fault}"
 
 
+def some(names, first: int) -> list:
+    """The first few in every run, the others among the slow tests."""
+    return [pytest.param(name, marks=[] if k < first else [pytest.mark.slow]) for k, name in enumerate(names)]
+
+
 # ---- right engines pass -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model", [name for name in MODELS if name != SLOWEST])
+@pytest.mark.parametrize("model", some([name for name in MODELS if name != SLOWEST], 2))
 def test_right_engines_pass(model: str) -> None:
     """What fails below fails for its fault."""
     p, line = found_by(bayou.calibrate(MODELS[model](), Tampered(), simulations=simulations(model), seed=1, cores=1))
@@ -69,7 +74,7 @@ def test_the_sampler_by_hand_is_right() -> None:
 # ---- wrong ones do not --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", some(FAULTS, 5))
 def test_calibration_finds(fault: str) -> None:
     model = FAULTS[fault].model
     found = bayou.calibrate(MODELS[model](), Tampered(fault=fault), simulations=simulations(model), seed=1, cores=1)
@@ -86,7 +91,7 @@ def against_the_grid(slip: str) -> float:
     return float((tau.mean() - mean) / (sd / np.sqrt(effective_size(tau[None], "mean")[0])))
 
 
-@pytest.mark.parametrize("slip", SLIPS)
+@pytest.mark.parametrize("slip", some(SLIPS, 2))
 def test_slips_of_a_sampler_by_hand(slip: str) -> None:
     """Two of the six leave tau alone: they show in the ranks of what depends on b or mu."""
     p, line = found_by(bayou.calibrate(MODELS["schools"](), Hierarchy(slip=slip), simulations=100, seed=1, cores=1))

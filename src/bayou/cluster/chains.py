@@ -19,7 +19,7 @@ from bayou.engines.chains import ChainEngine
 from bayou.engines.draws import Draws, Plan
 from bayou.engines.progress import Bar
 from bayou.engines.record import Record
-from bayou.engines.resources import terminable
+from bayou.engines.resources import noticed
 from bayou.engines.stream import CHECKPOINT_SECONDS, CHUNK_BYTES, StoredRecord
 from bayou.errors import BayouError, ResourceError
 
@@ -237,19 +237,22 @@ class _Conductor:
         total = self.engine.chains * (self.engine.warmup + self.engine.draws * self.engine.thin)
         interrupted = False
         try:
-            with terminable(), Bar(total, self.engine.progress) as show:
+            with noticed() as signals, Bar(total, self.engine.progress) as show:
                 self.send_model()
                 for run in self.runs:
                     if not run.over:
                         self.ask(run)
                 looked = time.monotonic()
-                while self.futures and self.failed is None:
+                while self.futures and self.failed is None and not signals:
                     with suppress(queue.Empty):
                         self.answer(self.answered.get(timeout=0.1))
                     if self.whole and show.wanted and time.monotonic() - looked > 1.0:
                         self._look()
                         looked = time.monotonic()
                     show.update(sum(self._done(run) for run in self.runs))
+                if signals and not all(run.over for run in self.runs):
+                    interrupted = True
+                    self._stop()
         except KeyboardInterrupt:
             interrupted = True
             self._stop()

@@ -11,7 +11,7 @@ from typing import Any
 
 from bayou.errors import ResourceError
 
-__all__ = ["available_memory", "check_memory", "terminable"]
+__all__ = ["available_memory", "check_memory", "noticed", "terminable"]
 
 
 def available_memory() -> int | None:
@@ -71,6 +71,30 @@ def check_memory(needed: int, draws: int, chains: int, effects: int) -> None:
 
 def _in_words(size: int) -> str:
     return f"{size / 2**30:,.1f} GB" if size >= 2**29 else f"{size / 2**20:,.0f} MB"
+
+
+@contextmanager
+def noticed() -> Iterator[list[int]]:
+    """Within this block Ctrl-C and SIGTERM are put into a list, if this is the main thread; a second one interrupts.
+
+    An exception that a handler raises is lost where Python happens to be in a callback of another library.
+    """
+    seen: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        seen.append(number)
+        if len(seen) > 1:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield seen
+        return
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
