@@ -13,21 +13,21 @@ NS = 1e-9
 GB = 2.0**30
 
 # Seconds per row (ns): measured by `python -m benchmarks.plan`, two threads reading, one for the rest.
-READ = 10.0
+READ = 5.0
 """Per column and pass."""
-CODE = 8.0
+CODE = 5.0
 """Per number of a row (Workload.width), once."""
-REDUCE = {"summed": 20.0, "merged": 60.0, "blocks": 30.0}
-LEVEL = 60.0
+REDUCE = {"summed": 25.0, "merged": 60.0, "blocks": 30.0}
+LEVEL = 22.0
 """Per grouping factor and row: its level looked up, in both passes."""
-BUILD = 150.0
+BUILD = 200.0
 """In memory: per column and row, everything before the first draw."""
 GROUP = (60.0, 20.0)
 """A draw on sums: per level, and per squared coefficient of a level."""
 ROW = {"gaussian": 3.0, "bernoulli": 8.0, "binomial": 8.0, "poisson": 5.0}
 """A scan on rows: per row and number of a row."""
 OTHER_ROW = 30.0
-EVALUATIONS = 40
+EVALUATIONS = 14
 """Of the likelihood for its maximum."""
 SWEEP = 5e-3
 """A sweep over a cluster beyond its work: messages there and back."""
@@ -40,8 +40,8 @@ ROW_BYTES = (40.0, 24.0)
 """In memory: per row, and per number of a row."""
 KEPT_BYTES = 24.0
 """Kept rows: per number."""
-LEVEL_BYTES = (200.0, 60.0)
-"""Per level, and per coefficient of it."""
+LEVEL_BYTES = (1000.0, 1000.0)
+"""Per level, and per coefficient of it: mostly what a sampler keeps of its draws."""
 SHARE = 0.8
 """Of a machine's memory, at most."""
 
