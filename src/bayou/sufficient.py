@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 LOG_2PI = math.log(2.0 * math.pi)
 
 
-LOG_2PI = math.log(2.0 * math.pi)
-
-
 class Cells(NamedTuple):
     """The sums by cell = (level of the eliminated factor, level of `sigma_by`)."""
 
