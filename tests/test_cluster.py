@@ -187,7 +187,9 @@ def test_interruption_keeps_the_draws(client):
 # ---- groups over workers ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=[] if name == "poisson" else [pytest.mark.slow]) for name in FAMILIES]
+)
 def test_sharded_draws_do_not_depend_on_the_workers(client, family):
     model = of(family)
     settings = {"seed": 3, "draws": 30, "warmup": 110, "chains": 2, "shards": 5}
