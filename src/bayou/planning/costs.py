@@ -12,7 +12,8 @@ __all__ = ["Machine", "Way", "ways"]
 NS = 1e-9
 GB = 2.0**30
 
-# Seconds per row (ns): measured by `python -m benchmarks.plan`, two threads reading, one for the rest.
+# Nanoseconds. Those of reading, summing and draws on sums are held to `benchmarks.streaming` at 10⁷ and 10⁸ Gaussian
+# rows; those of merged rows, rows in files, scans over rows and clusters are estimates still.
 READ = 5.0
 """Per column and pass."""
 CODE = 5.0
