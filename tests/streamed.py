@@ -66,7 +66,7 @@ def streamed(text, data, family="gaussian", size=7, weights=None, sigma_by=None,
         source, parsed, chosen, needed, weights=weights, sigma_by=sigma_by, missing=missing, size=size, **options
     )
     passes = Passes(source, needed, learned, stamp, size)
-    from bayou.streaming.building import with_crossing
+    from bayou.streaming.reducing import with_crossing
 
     built = collected(learned.template, passes)
     return replace(built, notes=with_crossing(built)), learned, passes

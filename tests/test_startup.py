@@ -3,6 +3,7 @@
 Each figure is the best of several processes, since a busy machine only ever adds to it.
 """
 
+import os
 import subprocess
 import sys
 
@@ -24,8 +25,12 @@ fit = bayou.fit("proportion(favorable, patients) ~ treatment + (1 | clinic)", ba
 }
 
 
+BYTECODE = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}  # as an installed package has it
+
+
 def seconds(code):
-    done = subprocess.run([sys.executable, "-c", NEW + code + SAY], capture_output=True, text=True, check=True)
+    run = [sys.executable, "-c", NEW + code + SAY]
+    done = subprocess.run(run, capture_output=True, text=True, check=True, env=BYTECODE)
     return float(done.stdout), done.stderr
 
 
@@ -49,3 +54,13 @@ def test_a_fit_leaves_the_heavy_packages_of_results_alone():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     for package in ("xarray", "arviz_stats", "arviz_plots", "matplotlib", "typer"):
         assert f"'{package}'" not in done.stdout, package
+
+
+@pytest.mark.parametrize("engine", FITS)
+def test_a_fit_loads_the_rooms_it_is_done_in(engine):
+    """Not those of data in files, of crossed factors, structures or other machines."""
+    code = FITS[engine] + "import sys; print(*(m for m in sys.modules if m.startswith('bayou.')))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = done.stdout.split()
+    others = ("crossed", "field", "nested", "hamiltonian", "cluster", "planning", "joint", "streaming.reducing")
+    assert not [m for m in loaded for room in others if m.removeprefix("bayou.").removeprefix("engines.").startswith(room)]

@@ -38,20 +38,30 @@ F = TypeVar("F", bound=Callable[..., Any])
 PACKAGE = Path(__file__).parent
 
 
-def kernel_sources() -> list[Path]:
-    """Return the files that define kernels, and those that they import: what compiled code depends on."""
-    decorates = re.compile(r"^from bayou\.jit import .*kernel", re.M)
-    waiting = [p for p in PACKAGE.rglob("*.py") if decorates.search(p.read_text("utf-8"))]
+def _texts() -> dict[Path, bytes]:
+    """Return the package's sources; folders of byte code and of kernels are not searched."""
+    found: dict[Path, bytes] = {}
+    for folder, folders, files in os.walk(PACKAGE):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        found |= {path: path.read_bytes() for name in files if (path := Path(folder, name)).suffix == ".py"}
+    return found
+
+
+def kernel_sources() -> dict[Path, bytes]:
+    """Return the files that define kernels, and those that they import, with their texts: what kernels depend on."""
+    texts = _texts()
+    decorates = re.compile(rb"^from bayou\.jit import .*kernel", re.M)
+    waiting = [path for path, text in texts.items() if b"from bayou.jit import" in text and decorates.search(text)]
     found: set[Path] = set()
     while waiting:
         source = waiting.pop()
-        if source in found or not source.is_file():
+        if source in found or source not in texts:
             continue
         found.add(source)
-        for module in re.findall(r"^from bayou\.([\w.]+) import", source.read_text("utf-8"), re.M):
-            path = PACKAGE.joinpath(*module.split("."))
+        for module in re.findall(rb"^from bayou\.([\w.]+) import", texts[source], re.M):
+            path = PACKAGE.joinpath(*module.decode().split("."))
             waiting += [path.with_suffix(".py"), path / "__init__.py"]
-    return sorted(found)
+    return {path: texts[path] for path in sorted(found)}
 
 
 def _forget_old(parent: Path, folder: Path) -> None:
@@ -64,8 +74,7 @@ def _forget_old(parent: Path, folder: Path) -> None:
 def kernels_digest() -> str:
     """Return a hash of all that compiled code depends on: sources and versions."""
     digest = hashlib.sha256(f"{sys.version_info[:2]} {numba.__version__} {np.__version__}".encode())
-    for source in kernel_sources():
-        text = source.read_bytes()
+    for source, text in kernel_sources().items():
         digest.update(f"{source.relative_to(PACKAGE)} {len(text)} ".encode())
         digest.update(text)
     return digest.hexdigest()[:16]

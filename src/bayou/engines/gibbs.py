@@ -14,8 +14,6 @@ from bayou.effects.iid import coordinates_from_factor, tabulate
 from bayou.engines.centring import centring
 from bayou.engines.chains import ChainEngine
 from bayou.engines.contract import contract
-from bayou.engines.crossed.chain import crossed_plan
-from bayou.engines.crossed.choice import FEW
 from bayou.engines.draws import Chain, Draws, Plan, restore_into, snapshot_of
 from bayou.engines.lmm import collapsed, scan
 from bayou.engines.lmm.state import CARRIED, State, Target, new_state
@@ -37,6 +35,7 @@ LOCATIONS = {
     "uncentered": scan.UNCENTERED,
 }
 COLLAPSED_LIMIT = 10  # numbers in theta up to which one proposal for all of them is accepted often
+FEW = 64  # columns beside the largest factor up to which a dense Schur complement is taken unseen
 COSTLY = 50  # columns of the Schur complement from which a rejected proposal costs more than thought on it
 NORMAL = 0.8  # share of a normal in the proposals then, if the posterior looks normal
 DENSE_LIMIT = 6000  # columns of the dense Schur complement (288 MB a chain)
@@ -169,11 +168,13 @@ class Gibbs(ChainEngine):
 
     def _by_factor(self, model: Model) -> Plan | None:
         """Return the plan of a sampler that goes through the factors, if it was asked for or costs least."""
-        if self.parameterization in ("crossed", "joint"):
-            return crossed_plan(model, self.parameterization) if model.design.groupings else None
-        if self.parameterization != "collapsed" or _border(model) <= FEW:
+        asked = self.parameterization in ("crossed", "joint")
+        cheapest = self.parameterization == "collapsed" and _border(model) > FEW
+        if not model.design.groupings or not (asked or cheapest):
             return None
-        return crossed_plan(model, "cheapest")
+        from bayou.engines.crossed.chain import crossed_plan  # kernels that most models do without
+
+        return crossed_plan(model, self.parameterization if asked else "cheapest")
 
 
 def _border(model: Model) -> int:

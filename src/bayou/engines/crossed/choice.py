@@ -28,7 +28,6 @@ from bayou.packed import packed
 if TYPE_CHECKING:
     from bayou.model import Model
 
-FEW = 64  # columns beside the largest factor up to which a dense Schur complement is taken unseen
 LARGEST_DENSE = 6_000  # columns of one: 288 MB a chain
 PILOT, REPEATED, MEASURED = 40, 60, 20  # sweeps to find covariances; to find the slowest direction; of these, measured
 NOISE, BESIDE = 4.0, 3  # visits for the noise of one entry; passes of a joint draw beside its steps
