@@ -29,7 +29,7 @@ from bayou.engines.base import Engine
 from bayou.engines.draws import Draws, Plan
 from bayou.engines.progress import Bar
 from bayou.engines.record import Record, kept_effects
-from bayou.engines.resources import check_memory, terminable
+from bayou.engines.resources import check_memory, noticed
 from bayou.errors import DataError, FileError, Unsupported
 from bayou.jit import announce_compilation
 
@@ -189,12 +189,12 @@ class ChainEngine(Engine):
         """Run the chains in this process; returns facts, sentences, and whether they were interrupted."""
         progress = Progress(np.zeros(self.chains, dtype=np.int64))
         cores = min(self.cores or os.cpu_count() or 1, self.chains)
-        with ThreadPoolExecutor(cores) as pool:
+        with noticed() as signals, ThreadPoolExecutor(cores) as pool:
             jobs = [
                 pool.submit(self._chain, plan, g, c, record, progress)
                 for c, (g, record) in enumerate(zip(generators, records, strict=True))
             ]
-            interrupted = self._watch(jobs, progress)
+            interrupted = self._watch(jobs, progress, signals)
             for job in jobs:
                 job.result()
         return {"cores": cores}, [], interrupted
@@ -300,21 +300,22 @@ class ChainEngine(Engine):
             progress.stop.set()
         record.groups = chain.group_statistics()
 
-    def _watch(self, jobs: list[Future[Any]], progress: Progress) -> bool:
+    def _watch(self, jobs: list[Future[Any]], progress: Progress, signals: list[int]) -> bool:
         """Wait for the chains, show how far they are, and stop them on Ctrl-C or SIGTERM."""
         total = self.chains * (self.warmup + self.draws * self.thin)
-        show = Bar(total, self.progress)
+        interrupted = False
         try:
-            with terminable(), show:
-                while wait(jobs, timeout=0.1).not_done:
+            with Bar(total, self.progress) as show:
+                while not signals and wait(jobs, timeout=0.1).not_done:
                     show.update(int(progress.scans.sum()))
                     if any(job.done() and job.exception() for job in jobs):
                         progress.stop.set()
         except KeyboardInterrupt:
+            interrupted = True
+        if interrupted or signals:
             progress.stop.set()
             wait(jobs)
-            return True
-        return False
+        return interrupted or bool(signals)
 
 
 def _next_batch(batch: int, seconds: float, most: int) -> int:

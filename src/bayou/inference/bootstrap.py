@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from bayou._types import Array
 from bayou.engines.progress import Bar
-from bayou.engines.resources import terminable
+from bayou.engines.resources import noticed
 from bayou.errors import DataError
 from bayou.inference.estimated import chosen, estimates_of, whole
 from bayou.inference.refits import Refit, Refitted, natural_table, refit
@@ -276,16 +276,18 @@ def replicated(
             done[0] = next(made) + 1
 
     interrupted = False
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+    with threadpool_limits(1, user_api="blas"), noticed() as signals, ThreadPoolExecutor(threads) as pool:
         workers = [first, *(first.twin() for _ in range(threads - 1))]
         jobs = [pool.submit(work, own) for own in workers]
         try:
-            with terminable(), Bar(count, progress, "refitting", "refits") as bar:
-                while wait(jobs, timeout=0.1).not_done:
+            with Bar(count, progress, "refitting", "refits") as bar:
+                while not signals and wait(jobs, timeout=0.1).not_done:
                     bar.update(done[0])
                     if any(job.done() and job.exception() for job in jobs):
                         stop.set()
         except KeyboardInterrupt:
+            interrupted = True
+        if interrupted or signals:
             interrupted = True
             stop.set()
             wait(jobs)
