@@ -13,7 +13,7 @@ from bayou.engines.nested.height import height
 from bayou.engines.nested.hyper import falling, hyper_marginals
 from bayou.engines.nested.importance import Particles
 from bayou.engines.nested.pareto import smoothed
-from bayou.engines.nested.proposal import propose
+from bayou.engines.nested.proposal import propose, shared
 from bayou.engines.nested.run import find
 from bayou.engines.nested.weighing import _weights
 from dense_nested import Known
@@ -51,6 +51,15 @@ def test_one_hump_has_no_others():
     mode = explore(Known(hump, np.zeros(2)))
     assert mode.others == ()
     assert mode.evaluations < 60
+
+
+def test_rounding_does_not_decide_how_often_a_lower_mode_is_drawn_from():
+    """Half of 1,120 draws are 560, whatever the last digits of the share that is cut to a half."""
+    for share in np.random.default_rng(7).uniform(0.5, 1.0, 1000):
+        assert shared(np.array([share]), 1120) == [560]
+    assert shared(np.array([0.05, 0.3]), 100).tolist() == [5, 30]
+    assert shared(np.array([0.9, 0.3]), 100).sum() <= 50
+    assert len(shared(np.zeros(0), 100)) == 0
 
 
 @pytest.mark.parametrize("kind", ["grid", "ccd"])

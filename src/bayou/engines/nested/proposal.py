@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from scipy.special import gammaincinv, gammaln, log_ndtr, ndtri
 
-from bayou._types import Array
+from bayou._types import Array, Integers
 from bayou.engines.nested.climb import Peak
 from bayou.engines.nested.explore import Mode
 from bayou.engines.nested.survey import Nodes, log_slope, relaxed, stretched
@@ -23,6 +23,7 @@ DEGREES = 7.0  # of freedom
 WIDER = 1.1
 AROUND = 0.2  # the share of the t where there is a grid
 SEEN, ELSEWHERE = 0.05, 0.5  # the share of a lower mode at least, of all of them at most
+ROUNDING = 1e-6  # of a count
 GOLDEN = 0.5 * (np.sqrt(5.0) - 1.0)
 FLATTER = 0.8  # the power of the grid's density
 TAIL, TAILS = 0.15, 0.4  # the share of the tail of each sd, of all of them at most
@@ -41,9 +42,7 @@ def propose(
     if d == 0:
         return np.zeros((count, 0)), np.zeros(count)
     others = [_Other(mode, peak) for peak in mode.others]
-    shares = np.array([one.share for one in others])
-    shares *= min(1.0, ELSEWHERE / max(float(shares.sum()), 1e-300))
-    counts = np.maximum((shares * count).astype(np.int64), 1) if others else np.zeros(0, dtype=np.int64)
+    counts = shared(np.array([one.share for one in others]), count)
     left = count - int(counts.sum())
     parts: list[tuple[int, Callable[[Array], Array]]] = []
     drawn = []
@@ -67,6 +66,15 @@ def propose(
     z = np.concatenate(drawn)
     logs = np.array([np.log(few / count) + density(z) for few, density in parts if few])
     return z, np.logaddexp.reduce(logs, axis=0)
+
+
+def shared(shares: Array, count: int) -> Integers:
+    """Return how many of so many draws the lower modes have, by their shares.
+
+    Those of shares cut to `ELSEWHERE` are whole numbers but for rounding, which must not decide.
+    """
+    cut = min(1.0, ELSEWHERE / max(float(shares.sum()), 1e-300))
+    return np.maximum((cut * shares * count + ROUNDING).astype(np.int64), 1)
 
 
 class _Other:
