@@ -549,8 +549,8 @@ def test_killed_workers_change_no_chain(processes, tmp_path):
 @pytest.mark.slow
 def test_killed_workers_change_no_shard(processes):
     model = of(n=20_000, J=1000)
-    settings = {"seed": 3, "draws": 300, "warmup": 300, "chains": 2, "shards": 6}
+    settings = {"seed": 3, "draws": 600, "warmup": 300, "chains": 2, "shards": 6}
     here = model.fit("metropolis", client="local", **settings)
-    with Killer(processes, 8.0, 2) as killer:
+    with Killer(processes, 3.0, 2) as killer:
         same(here, model.fit("metropolis", client=processes, **settings))
     assert killer.killed

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from bayou._types import Array, Integers, Mask
+from bayou._types import Array, Mask
 from bayou.engines.draws import Draws, Plan
 from bayou.engines.record import Record
 from bayou.posterior.posterior import file_name
@@ -120,23 +121,23 @@ def _add_effects(plan: Plan, records: Sequence[Record], mask: Mask, out: dict[st
     fake.beta[:] = 0.0
     fake.dispersion[:] = 1.0
     fake.L[:] = np.eye(fake.L.shape[-1])
-    found: dict[str, list[Array]] = {}
     place = np.cumsum(mask) - 1
-    kept: Integers = np.zeros(0, dtype=np.int64)
-    for record in records:
-        index, rows = record.effects()
-        taken = mask[index]
-        kept = place[index[taken]]
-        named = plan.finish([Draws(fake.beta, rows[taken], fake.L, fake.dispersion)])
-        pieces = {k: v for k, v in named.items() if k.startswith(EFFECTS)}
-        moments = {"mean": record.mean, "sd_within": np.sqrt(record.squares / max(record.count - 1, 1))}
-        for kind, values in moments.items():
+    numbers = [record.index[mask[record.index]] for record in records]
+    draws, moments = Growing(len(records), len(numbers[0]), None), Growing(len(records), 1, None)
+    for c, record in enumerate(records):
+        at, none = 0, (record.index[:0], np.empty((0, plan.coefficients)))
+        for index, rows in chain([none], record.effects()):
+            taken = mask[index]
+            named = plan.finish([Draws(fake.beta, rows[taken], fake.L, fake.dispersion)])
+            for key in (k for k in named if k.startswith(EFFECTS)):
+                draws.add(key, c, at, named[key][0])
+            at += int(taken.sum())
+        means = {"mean": record.mean, "sd_within": np.sqrt(record.squares / max(record.count - 1, 1))}
+        for kind, values in means.items():
             named = plan.finish([Draws(fake.beta, values[None], fake.L, fake.dispersion)])
-            pieces |= {f"{kind}_{k}": v[:, 0] for k, v in named.items() if k.startswith(EFFECTS)}
-        for key, value in pieces.items():
-            found.setdefault(key, []).append(value)
-    lost = any(record.count == 0 for record in records)
-    for key, every in found.items():
-        if key.startswith(EFFECTS) or not lost:
-            out[key] = np.concatenate(every)
-    return kept.tolist()
+            for key in (k for k in named if k.startswith(EFFECTS)):
+                moments.add(f"{kind}_{key}", c, 0, named[key][0])
+    out |= draws.close()
+    if all(record.count for record in records):
+        out |= {key: values[:, 0] for key, values in moments.close().items()}
+    return place[numbers[0]].tolist()

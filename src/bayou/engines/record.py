@@ -10,6 +10,7 @@ from bayou._types import Array, Integers, Mask
 from bayou.engines.draws import Chain, Draws, Plan
 
 SUBSET, SUBSET_BYTES, FEWEST = 200, 64 * 2**20, 50  # draws of b kept for prediction when not all are, and their size
+HANDED_BYTES = 32 * 2**20  # of these, at a time
 
 
 def kept_effects(draws: int, keep: bool, coefficients: int) -> Integers:
@@ -86,7 +87,14 @@ class Record:
         """Yield the draws from the first to the last, in stretches with the number of their first."""
         yield self.first, self.buffer.part(slice(0, self.made - self.first))
 
-    def effects(self) -> tuple[Integers, Array]:
-        """Return the numbers of the draws whose b were kept, and these, if not all are."""
-        rows = np.array(self.subset).reshape(len(self.subset), self.coefficients)
-        return self.index[: len(rows)], rows
+    def effects(self) -> Iterator[tuple[Integers, Array]]:
+        """Yield the draws whose b were kept, if not all are: numbers and rows, a few at a time, which it then lets go.
+
+        A million groups' are gigabytes that must not be held twice.
+        """
+        at, few = 0, max(1, HANDED_BYTES // (8 * max(self.coefficients, 1)))
+        while self.subset:
+            rows = np.array(self.subset[:few])
+            del self.subset[:few]
+            yield self.index[at : at + len(rows)], rows
+            at += len(rows)

@@ -167,13 +167,9 @@ class StoredRecord(Record):
         if self.made > self.first:
             yield from super().stretches()
 
-    def effects(self) -> tuple[Integers, Array]:
-        """Return the numbers of the draws whose b were kept, and these, if not all are."""
-        index, rows = [self.index[:0]], [np.empty((0, self.coefficients))]
+    def effects(self) -> Iterator[tuple[Integers, Array]]:
+        """Yield the draws whose b were kept, if not all are, file by file: numbers and rows."""
         for facts, arrays in self._chunks():
             found = arrays["subset"]
-            index.append(self.index[facts["subset"] : facts["subset"] + len(found)])
-            rows.append(found)
-        index.append(self.index[self.written : self.written + len(self.subset)])
-        rows.append(self._subset())
-        return np.concatenate(index), np.concatenate(rows)
+            yield self.index[facts["subset"] : facts["subset"] + len(found)], found
+        yield self.index[self.written : self.written + len(self.subset)], self._subset()
