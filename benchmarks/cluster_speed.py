@@ -1,6 +1,6 @@
 """Two workers against one on Poisson rows with a slope, the overhead of a sweep, and workers killed on the way.
 
-    python benchmarks/cluster_speed.py --rows 10_000_000 --groups 100_000 --draws 20 --kill 30
+    python benchmarks/cluster_speed.py --rows 10_000_000 --groups 100_000 --draws 200 --kill 30
 
 prints a table: seconds a sweep with one and two worker processes, their ratio, the overhead of a sweep (its time on a
 model of so few rows that nothing else takes time), and whether the draws with a worker killed every so many seconds
@@ -19,6 +19,9 @@ from typing import Any
 import numpy as np
 
 import bayou
+from bayou.cluster.sharded import usual_shards
+from bayou.cluster.sweep import SweepChain
+from bayou.engines.draws import Draws
 
 
 def simulated(rows: int, groups: int) -> dict[str, Any]:
@@ -43,28 +46,50 @@ def killing(client: Any, every: float, stop: threading.Event, killed: list[str])
         killed.append(worker)
 
 
+class Watch:
+    """Seconds and sweeps of all chains within `advance`: without sending rows, the start and the end of a run."""
+
+    def __init__(self) -> None:
+        self.seconds, self.sweeps = 0.0, 0
+
+    def __enter__(self) -> Watch:
+        self.own = SweepChain.advance
+        watch = self
+
+        def advance(chain: SweepChain, draws: int, thin: int, out: Draws) -> int:
+            begun = time.perf_counter()
+            done = watch.own(chain, draws, thin, out)
+            watch.seconds += time.perf_counter() - begun
+            watch.sweeps += draws * thin
+            return done
+
+        SweepChain.advance = advance  # type: ignore[method-assign, assignment]
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        SweepChain.advance = self.own  # type: ignore[method-assign]
+
+
 def run(model: bayou.Model, workers: int, args: argparse.Namespace, kill: float = 0.0) -> tuple[float, Any, int]:
-    """Return the seconds of a sweep, the draws, and how many workers were killed."""
+    """Return the seconds of a sweep of all chains, the draws, and how many workers were killed."""
     from importlib import import_module
 
     dask: Any = import_module("distributed")
-    settings = {"draws": args.draws, "warmup": args.warmup, "chains": args.chains, "seed": 1, "shards": args.shards}
+    settings: dict[str, Any] = {"draws": args.draws, "warmup": args.warmup, "chains": args.chains, "seed": 1}
+    settings["shards"] = args.shards or usual_shards(model)
     with (
         dask.LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0", memory_limit=0) as cluster,
         dask.Client(cluster) as client,
     ):
-        model.fit("metropolis", client=client, **(settings | {"draws": 2, "warmup": 2}))  # compiled, and begun once
+        short = settings | {"draws": 60, "warmup": 60, "shards": 4}  # the workers compile what they need
+        model_of(600, 60).fit("metropolis", client=client, **short)
         stop, killed = threading.Event(), list[str]()
         if kill:
             threading.Thread(target=killing, args=(client, kill, stop, killed), daemon=True).start()
-        begun = time.perf_counter()
-        short = model.fit("metropolis", client=client, **(settings | {"draws": 2, "warmup": 2})) if not kill else None
-        start = time.perf_counter() - begun if short is not None else 0.0
-        begun = time.perf_counter()
-        fit = model.fit("metropolis", client=client, **settings)
-        seconds = time.perf_counter() - begun - start
+        with Watch() as watch:
+            fit = model.fit("metropolis", client=client, **settings)
         stop.set()
-    return seconds / (args.draws + args.warmup - 4), fit.result.draws, len(killed)
+    return watch.seconds / watch.sweeps, fit.result.draws, len(killed)
 
 
 def main() -> None:
@@ -75,7 +100,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=40)
     parser.add_argument("--warmup", type=int, default=20)
     parser.add_argument("--chains", type=int, default=1)
-    parser.add_argument("--shards", type=int, default=12)
+    parser.add_argument("--shards", type=int, default=None, help="as many as bayou takes for these rows, if not given")
     parser.add_argument("--kill", type=float, default=0.0, help="seconds between two killed workers; 0 kills none")
     args = parser.parse_args()
     small = argparse.Namespace(**(vars(args) | {"draws": 600, "warmup": 300}))

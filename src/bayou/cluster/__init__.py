@@ -53,14 +53,14 @@ def fit_frame(
     client
         None takes Dask's default client, or a cluster in this process if there is none.
     shards
-        None takes 12 where engine and model can be sharded, and else runs chains over the workers.
+        None takes `usual_shards` where engine and model can be sharded, and else runs chains over the workers.
     """
-    from bayou.cluster.sharded import SHARDS, shardable
+    from bayou.cluster.sharded import shardable, usual_shards
 
     with connected(present() if client is None else client, getattr(engine, "cores", None)) as cluster:
         model = bound(gathered(data, columns, cluster))
         if shards is None and shardable(engine, model):
-            shards = SHARDS
+            shards = usual_shards(model)
         if shards is not None:
             return run_shards(engine, model, rng, cluster, shards)
         with over(cluster):

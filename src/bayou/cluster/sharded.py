@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from bayou.model import Model
     from bayou.posterior import Posterior
 
-SHARDS = 12  # as many workers as divide it have the same work
+SHARDS = 12  # at least: as many workers as divide it have the same work
+ROWS = 80_000  # of a shard, above that: they stay in the cache through all that a message asks for
 THREADS = 64  # leaders that wait for answers take no processor
 
 
@@ -66,6 +67,11 @@ def check(engine: Engine, model: Model, shards: Any) -> Metropolis | Laplace:
         )
     _check_model(model)
     return engine
+
+
+def usual_shards(model: Model) -> int:
+    """Return how many shards a model is cut into: by its rows alone, since the last digits of sums follow from it."""
+    return SHARDS * max(1, round(model.design.n / (SHARDS * ROWS)))
 
 
 def shardable(engine: Engine, model: Model) -> bool:

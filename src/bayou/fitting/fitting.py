@@ -93,7 +93,8 @@ def fit(
         this process; None (default) takes none.
     shards
         With ``client``: the groups of the grouping factor are divided over the workers in so many shards (12 suits
-        most), which keep their rows. The draws depend on the number of shards, not on that of the workers.
+        most; of many rows about 80,000 a shard), which keep their rows. The draws depend on the number of shards,
+        not on that of the workers.
     **settings
         Settings of the engine, such as ``draws=2000, chains=4``.
 
