@@ -5,12 +5,14 @@ random; InstEval is beside them where ../shared is. Each line is one chain after
 seconds. `least b` is the least effective size among 500 coefficients drawn at random: of independent draws that share
 is .24 for 200 draws, .50 for 500 and .64 for 1,000, so that only what lies well below says anything. Plain Gibbs,
 the oracle of the mixing, draws the intercept, the coefficients of each factor, the covariances and sigma, each given
-all else.
+all else. ``--rival 20`` runs bambi with nutpie beside them (its own priors), for twenty minutes at most a line.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,6 +37,8 @@ from bayou.jit import kernel
 from bayou.linalg.small import cholesky, solve_lower, solve_lower_transposed
 from bayou.posterior.convergence import effective_size
 from benchmarks import table
+from benchmarks.environments import python, python_missing
+from benchmarks.outside import PROGRAMS, Stopped, watch
 
 HEADINGS = (
     "data", "rows", "levels", "sampler", "ms a sweep", "ns a row", "intercept", "sd 1", "sd 2", "sigma", "least b",
@@ -42,6 +46,7 @@ HEADINGS = (
 )  # fmt: skip
 GROWTH = ("levels", "rows", "plain Gibbs", "factor by factor")
 WATCHED = 500  # coefficients
+ENVIRONMENT = "bambi-nutpie"
 CHUNK = 20  # draws of all coefficients held at a time
 
 
@@ -170,9 +175,14 @@ def measured(chain: CrossedChain, warmup: int, draws: int) -> Line:
         sds = np.abs(out.L[:, :, 0, 0])
         numbers.append(np.column_stack([out.beta[:, 0], sds[:, :2], out.dispersion[:, 0]]))
         coefficients.append(out.b[:, watched].copy())
-    sizes = effective_size(np.concatenate(numbers).T[:, None, :]) / draws
-    least = float(effective_size(np.concatenate(coefficients).T[:, None, :]).min()) / draws
-    return Line(seconds / draws, float(sizes[0]), (float(sizes[1]), float(sizes[2])), float(sizes[3]), least)
+    return line_of(np.concatenate(numbers), np.concatenate(coefficients), seconds / draws)
+
+
+def line_of(numbers: Array, coefficients: Array, seconds: float) -> Line:
+    """Count the effective draws of the intercept, sds and sigma (draws, 4) and of coefficients (draws, q)."""
+    sizes = effective_size(numbers.T[:, None, :]) / len(numbers)
+    least = float(effective_size(coefficients.T[:, None, :]).min()) / len(numbers)
+    return Line(seconds, float(sizes[0]), (float(sizes[1]), float(sizes[2])), float(sizes[3]), least)
 
 
 def chains(model: bayou.Model, target: Crossed, rows: Rows, which: Sequence[str]) -> dict[str, CrossedChain]:
@@ -196,18 +206,42 @@ def lines(name: str, data: Any, which: Sequence[str], warmup: int, draws: int, f
     made = []
     for sampler, chain in chains(model, target, rows, which).items():
         chain.advance(1, 1, _first(chain))
-        line = measured(chain, warmup, draws)
-        least = min(*line.sds, line.sigma)
-        shares = (line.intercept, *line.sds, line.sigma, line.least)
-        rates = (line.intercept, least, line.least)
-        made.append(
-            (
-                name, f"{n:,}", levels, sampler + (" (chosen)" if sampler == way.name else ""),
-                f"{1e3 * line.seconds:.2f}", f"{1e9 * line.seconds / n:.1f}", *(f"{share:.2f}" for share in shares),
-                *(table.number(share / line.seconds) for share in rates),
-            )
-        )  # fmt: skip
+        said = sampler + (" (chosen)" if sampler == way.name else "")
+        made.append((name, f"{n:,}", levels, said, *cells(measured(chain, warmup, draws), n)))
         print(" | ".join(made[-1]), flush=True)
+    return made
+
+
+def cells(line: Line, n: int) -> tuple[str, ...]:
+    """Return what the table says of a chain on so many rows."""
+    shares = (line.intercept, *line.sds, line.sigma, line.least)
+    rates = (line.intercept, min(*line.sds, line.sigma), line.least)
+    return (
+        f"{1e3 * line.seconds:.2f}", f"{1e9 * line.seconds / n:.1f}", *(f"{share:.2f}" for share in shares),
+        *(table.number(share / line.seconds) for share in rates),
+    )  # fmt: skip
+
+
+def beside(name: str, data: Any, levels: str, tune: int, draws: int, minutes: float) -> tuple[str, ...]:
+    """Return the line of bambi with nutpie on the same ratings: seconds of sampling alone, warm-up and draws alike."""
+    head = (name, f"{len(data['y']):,}", levels, "bambi, nutpie")
+    gone = python_missing(ENVIRONMENT)
+    if gone is None:
+        with tempfile.TemporaryDirectory() as folder:
+            source, target = Path(folder) / "data.npz", Path(folder) / "draws.npz"
+            np.savez(source, y=np.asarray(data["y"]), g=np.asarray(data["g"]), h=np.asarray(data["h"]))
+            numbers = (str(tune), str(draws), str(WATCHED))
+            command = [str(python(ENVIRONMENT)), str(PROGRAMS / "bambi_crossed.py"), str(source), str(target), *numbers]
+            try:
+                said = json.loads(watch(command, Path(folder), minutes=minutes).output.splitlines()[-1])
+                found = np.load(target)
+                line = line_of(found["numbers"], found["b"], said["seconds"] / (tune + draws))
+                made = (*head, *cells(line, len(data["y"])))
+            except Stopped as stopped:
+                gone = str(stopped)
+    if gone is not None:
+        made = (*head, *["–"] * 9, gone)
+    print(" | ".join(made), flush=True)
     return made
 
 
@@ -240,6 +274,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--levels", type=int, nargs=2, default=(100_000, 10_000))
     parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--without", action="append", default=[], help="leave out: circle, InstEval, growth")
+    parser.add_argument("--rival", type=float, metavar="MINUTES", help="also bambi with nutpie, for so long at most")
     parser.add_argument("--out", type=Path, help="a file for the tables")
     given = parser.parse_args(arguments)
     formula, made = "y ~ 1 + (1 | g) + (1 | h)", []
@@ -247,6 +282,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         draws = given.draws if n < 5_000_000 else given.draws // 4
         data = ratings(n, given.levels)
         made += lines("ratings", data, ("plain", "crossed", "joint"), 300, draws, formula)
+        if given.rival is not None:
+            made.append(beside("ratings", data, made[-1][2], 300, 300, given.rival))
     if "circle" not in given.without:
         data = circle(1_000_000, (3_000, 2_900), 5e-4)
         made += lines("neighbours", data, ("plain", "crossed", "joint"), 300, given.draws, formula)
@@ -254,6 +291,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if path.is_file() and "InstEval" not in given.without:
         frame = pd.read_csv(path)
         made += lines("InstEval", frame, ("plain", "crossed", "joint"), 300, given.draws, "y ~ 1 + (1 | s) + (1 | d)")
+        if given.rival is not None:
+            data = {"y": frame["y"], "g": frame["s"], "h": frame["d"]}
+            made.append(beside("InstEval", data, made[-1][2], 300, 300, given.rival))
     elif "InstEval" not in given.without:
         print("InstEval: needs ../shared/data, which is not beside this clone")
     text = table.markdown(HEADINGS, made, left=(0, 3))
