@@ -47,6 +47,7 @@ HEADINGS = (
 GROWTH = ("levels", "rows", "plain Gibbs", "factor by factor")
 WATCHED = 500  # coefficients
 ENVIRONMENT = "bambi-nutpie"
+LONGEST = 90  # of what a rival says when it fails
 CHUNK = 20  # draws of all coefficients held at a time
 
 
@@ -238,7 +239,7 @@ def beside(name: str, data: Any, levels: str, tune: int, draws: int, minutes: fl
                 line = line_of(found["numbers"], found["b"], said["seconds"] / (tune + draws))
                 made = (*head, *cells(line, len(data["y"])))
             except Stopped as stopped:
-                gone = str(stopped)
+                gone = f"… {str(stopped)[-LONGEST:]}"
     if gone is not None:
         made = (*head, *["–"] * 9, gone)
     print(" | ".join(made), flush=True)

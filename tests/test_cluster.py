@@ -431,6 +431,42 @@ def test_a_data_frame_of_dask(client, engine):
         bayou.fit("y ~ nothing + (1 | g)", lazy, client=client)
 
 
+@pytest.mark.parametrize("family", ["poisson", "gaussian"])
+def test_a_data_frame_of_dask_that_streams(client, family, tmp_path):
+    """Partitions are read one after the other into files or sums; shards are cut from the files."""
+    dd = pytest.importorskip("dask.dataframe")
+    import pandas as pd
+
+    frame = pd.DataFrame(simulated(family=family))
+    lazy = dd.from_pandas(frame, npartitions=4)
+    settings = {"family": family, "seed": 2, "engine": "metropolis" if family == "poisson" else "reml"}
+    if family == "poisson":
+        settings |= {"draws": 20, "warmup": 20, "chains": 2}
+    there = bayou.fit(SLOPE, lazy, client=client, stream=str(tmp_path), **settings)
+    assert "a data frame of Dask with 4 partitions: 600 rows" in str(there.model)
+    if family == "poisson":
+        assert there.model.design.reduced.how == "blocks" and there.result.info["shards"] == 12
+        here = bayou.fit(SLOPE, frame.sort_values("g", kind="stable"), client=client, shards=12, **settings)
+        for name, values in here.result.draws.items():
+            np.testing.assert_allclose(there.result.draws[name], values, rtol=1e-8, atol=1e-10)
+    else:
+        assert there.model.design.reduced.how == "summed"
+        here = bayou.fit(SLOPE, frame, **settings)
+        np.testing.assert_allclose(there.summary(), here.summary(), rtol=1e-6, atol=1e-9, equal_nan=True)
+
+
+def test_a_partition_that_cannot_be_computed(client):
+    dd = pytest.importorskip("dask.dataframe")
+    import pandas as pd
+
+    def broken(part):
+        raise RuntimeError("the disk of this partition is gone")
+
+    lazy = dd.from_pandas(pd.DataFrame(simulated()), npartitions=2)
+    with pytest.raises(DataError, match="Dask with 2 partitions cannot be read: RuntimeError: the disk"):
+        bayou.fit(SLOPE, lazy.map_partitions(broken, meta=lazy._meta), client=client, family="poisson")
+
+
 # ---- what is refused -------------------------------------------------------------------------------
 
 

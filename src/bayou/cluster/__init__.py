@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bayou.cluster.connection import connected, over, present
-from bayou.cluster.frames import gathered, is_frame
+from bayou.cluster.frames import Partitions, is_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,17 +39,16 @@ def run_shards(engine: Engine, model: Model, rng: np.random.Generator, client: A
 
 
 def fit_frame(
-    bound: Callable[[Any], Model], data: Any, columns: tuple[str | None, ...], engine: Engine,
-    rng: np.random.Generator, client: Any, shards: int | None,
-) -> Posterior:  # fmt: skip
+    bound: Callable[[Any], Model], data: Any, engine: Engine, rng: np.random.Generator, client: Any, shards: int | None
+) -> Posterior:
     """Fit a model to a data frame of Dask, over the workers that hold it.
 
     Parameters
     ----------
     bound
-        Makes the model of a table.
-    data, columns
-        The data frame, and what the model uses of it.
+        Makes the model of a table, or of rows that stream.
+    data
+        The data frame.
     client
         None takes Dask's default client, or a cluster in this process if there is none.
     shards
@@ -58,7 +57,7 @@ def fit_frame(
     from bayou.cluster.sharded import shardable, usual_shards
 
     with connected(present() if client is None else client, getattr(engine, "cores", None)) as cluster:
-        model = bound(gathered(data, columns, cluster))
+        model = bound(Partitions(data, cluster))
         if shards is None and shardable(engine, model):
             shards = usual_shards(model)
         if shards is not None:

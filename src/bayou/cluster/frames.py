@@ -1,11 +1,16 @@
-"""Data frames of Dask: the columns that a model uses, fetched from the workers."""
+"""Data frames of Dask, read partition by partition: the workers compute them, and no process holds all their rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bayou.errors import DataError
+import pyarrow as pa
+
+from bayou.streaming import Source
+
+AHEAD = 2  # partitions for each worker that are computed before they are asked for
 
 
 def is_frame(data: Any) -> bool:
@@ -13,18 +18,28 @@ def is_frame(data: Any) -> bool:
     return type(data).__module__.startswith("dask.") and hasattr(data, "npartitions") and hasattr(data, "columns")
 
 
-def gathered(data: Any, columns: Iterable[str | None], client: Any) -> Any:
-    """Return the columns of a data frame of Dask that are there, as one of pandas, in the order of the partitions.
+class Partitions(Source):
+    """A data frame of Dask, its columns computed by the workers of a client, anew for each pass.
 
-    Raises
-    ------
-    DataError
-        If a partition cannot be computed: what Dask says.
+    Parameters
+    ----------
+    data : dask.dataframe.DataFrame
+    client : distributed.Client
     """
-    wanted = {name for name in columns if name is not None}
-    # a column that is missing is named by the design, in its words
-    used = [name for name in data.columns if name in wanted]
-    try:
-        return client.compute(data[used]).result()
-    except Exception as error:  # whatever a partition's own code raises
-        raise DataError(f"The data frame of Dask cannot be computed: {type(error).__name__}: {error}") from error
+
+    def __init__(self, data: Any, client: Any) -> None:
+        self.data, self.client = data, client
+        self.what = f"a data frame of Dask with {data.npartitions} partitions"
+        self.names = tuple(str(name) for name in data.columns)
+
+    def tables(self, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
+        """Return the columns of each partition, in the order of the partitions; some are computed ahead."""
+        waiting = deque(self.data[list(columns)].to_delayed())
+        ahead: deque[Any] = deque()
+        try:
+            while waiting or ahead:
+                while waiting and len(ahead) < AHEAD * max(len(self.client.nthreads()), 1):
+                    ahead.append(self.client.compute(waiting.popleft()))
+                yield pa.Table.from_pandas(ahead.popleft().result(), preserve_index=False)
+        finally:
+            self.client.cancel(list(ahead))

@@ -12,7 +12,6 @@ import numpy as np
 from bayou import engines
 from bayou.errors import DataError, Unsupported
 from bayou.fitting.fitted import Fit
-from bayou.formula import parse
 from bayou.model import Model
 from bayou.posterior import storage
 
@@ -133,9 +132,7 @@ def fit(
         from bayou.cluster import fit_frame
 
         started = time.perf_counter()
-        parsed = parse(formula, functions or {}) if isinstance(formula, str) else formula
-        columns = (*getattr(parsed, "columns", ()), weights, sigma_by)
-        result = fit_frame(bound, data, columns, chosen, rng, client, shards)
+        result = fit_frame(bound, data, chosen, rng, client, shards)
     else:
         model = bound(data)
         started = time.perf_counter()

@@ -185,6 +185,8 @@ def open_source(data: Any) -> Source | None:
     >>> open_source({"y": [1.0, 2.0]}) is None
     True
     """
+    if isinstance(data, Source):
+        return data
     from bayou.streaming.files import Files, parquet_files
 
     paths = parquet_files(data)
