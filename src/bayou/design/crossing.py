@@ -15,7 +15,22 @@ from bayou.jit import kernel
 if TYPE_CHECKING:
     from bayou.design.grouping import Grouping
 
-__all__ = ["crossing_notes"]
+__all__ = ["crossing_notes", "unite"]
+
+
+@kernel(inner=True)
+def unite(parent: Integers, a: int, b: int) -> None:
+    """Put two nodes of a forest into one tree: the lower root stays one (path halving, Tarjan & van Leeuwen 1984)."""
+    while parent[a] != a:
+        parent[a] = parent[parent[a]]
+        a = parent[a]
+    while parent[b] != b:
+        parent[b] = parent[parent[b]]
+        b = parent[b]
+    if a < b:
+        parent[b] = a
+    else:
+        parent[a] = b
 
 
 @kernel
@@ -41,17 +56,7 @@ def _joined(
             counterpart[b] = a
         elif counterpart[b] != a:
             lonely = False
-        r, s = a, b + J
-        while parent[r] != r:
-            parent[r] = parent[parent[r]]
-            r = parent[r]
-        while parent[s] != s:
-            parent[s] = parent[parent[s]]
-            s = parent[s]
-        if r < s:
-            parent[s] = r
-        else:
-            parent[r] = s
+        unite(parent, a, b + J)
     for k in range(len(parent)):
         while parent[parent[k]] != parent[k]:
             parent[k] = parent[parent[k]]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bayou._types import Array, Integers
+from bayou.design.crossing import unite
 from bayou.engines.centring import starts_of
 from bayou.jit import kernel
 
@@ -37,22 +38,9 @@ class Translations(NamedTuple):
 
 @kernel
 def _parts(one: Integers, other: Integers, J: int, part: Integers) -> int:
-    """Give each connected part of the graph whose edges are the rows a number, from ``part`` as 0, 1, 2, … on.
-
-    Union by the lower number with path halving (Tarjan & van Leeuwen 1984).
-    """
+    """Give each connected part of the graph whose edges are the rows a number, from ``part`` as 0, 1, 2, … on."""
     for i in range(one.shape[0]):
-        a, b = one[i], J + other[i]
-        while part[a] != a:
-            part[a] = part[part[a]]
-            a = part[a]
-        while part[b] != b:
-            part[b] = part[part[b]]
-            b = part[b]
-        if a < b:
-            part[b] = a
-        else:
-            part[a] = b
+        unite(part, one[i], J + other[i])
     number = 0
     for a in range(part.shape[0]):
         # a root comes before all that point to it
