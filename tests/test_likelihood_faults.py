@@ -425,6 +425,35 @@ except KeyboardInterrupt:
     assert out.strip() == "interrupted" and child.returncode == 0
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_an_interrupt_that_is_lost_in_a_callback_ends_a_fit_all_the_same():
+    """Python drops what is raised in a callback of another library; the fit ends, a chain at once."""
+    program = """
+import contextlib, os, signal, time
+import numpy as np, bayou
+from bayou.engines import Laplace, Metropolis
+rng = np.random.default_rng(1)
+data = {"y": rng.poisson(2.0, 300), "g": np.arange(300) % 20}
+model = bayou.Model("y ~ 1 + (1 | g)", data, "poisson")
+def losing(method):
+    def lost(*arguments):
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+        return method(*arguments)
+    return lost
+Laplace.run, Metropolis.prepare = losing(Laplace.run), losing(Metropolis.prepare)
+for engine, settings in (("laplace", {}), ("metropolis", {"draws": 1_000, "thin": 1_000_000})):
+    try:
+        model.fit(engine, seed=1, **settings)
+    except KeyboardInterrupt as end:
+        print(engine, end)
+assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.splitlines() == ["laplace ", "metropolis interrupted before the first kept draw of every chain"]
+
+
 def test_a_model_fitted_twice_is_not_changed():
     model = bayou.Model("y ~ x + (x | g)", SOUND)
     first = [model.fit(e, seed=1).result.estimates.estimate for e in GAUSSIAN]

@@ -11,7 +11,7 @@ from typing import Any
 
 from bayou.errors import ResourceError
 
-__all__ = ["available_memory", "check_memory", "noticed", "terminable"]
+__all__ = ["available_memory", "check_memory", "heard", "noticed", "terminable"]
 
 
 def available_memory() -> int | None:
@@ -74,6 +74,39 @@ def _in_words(size: int) -> str:
 
 
 @contextmanager
+def heard() -> Iterator[None]:
+    """End the block where Ctrl-C strikes, or, if the exception was lost there, at the next `noticed` or at its end.
+
+    An exception that a handler raises is lost where Python happens to be in a callback of another library: the search
+    for threaded libraries, an object's end. An application's own handler of SIGINT is left alone.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
+        yield
+        return
+
+    def raising(number: int, frame: Any) -> None:
+        _lost.append(number)
+        raise KeyboardInterrupt
+
+    _lost.clear()
+    signal.signal(signal.SIGINT, raising)
+    try:
+        yield
+    except KeyboardInterrupt:
+        _lost.clear()
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if _lost:
+        _lost.clear()
+        raise KeyboardInterrupt
+
+
+_lost: list[int] = []  # signals whose exception has not arrived yet, in the main thread
+
+
+@contextmanager
 def noticed() -> Iterator[list[int]]:
     """Within this block Ctrl-C and SIGTERM are put into a list, if this is the main thread; a second one interrupts.
 
@@ -90,6 +123,8 @@ def noticed() -> Iterator[list[int]]:
         yield seen
         return
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    seen += _lost
+    _lost.clear()
     try:
         yield seen
     finally:

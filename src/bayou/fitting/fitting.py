@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayou import engines
+from bayou.engines.resources import heard
 from bayou.errors import DataError, Unsupported
 from bayou.fitting.fitted import Fit
 from bayou.model import Model
@@ -128,15 +129,16 @@ def fit(
 
     sequence = _seed_sequence(seed)
     rng = np.random.default_rng(sequence)
-    if type(data).__module__.startswith("dask."):
-        from bayou.cluster import fit_frame
+    with heard():
+        if type(data).__module__.startswith("dask."):
+            from bayou.cluster import fit_frame
 
-        started = time.perf_counter()
-        result = fit_frame(bound, data, chosen, rng, client, shards)
-    else:
-        model = bound(data)
-        started = time.perf_counter()
-        result = _run(chosen, model, rng, client, shards)
+            started = time.perf_counter()
+            result = fit_frame(bound, data, chosen, rng, client, shards)
+        else:
+            model = bound(data)
+            started = time.perf_counter()
+            result = _run(chosen, model, rng, client, shards)
     result.info["seconds"] = time.perf_counter() - started
     # without a seed the entropy is kept, so that this run too can be repeated
     result.info["seed"] = int(sequence.entropy)  # type: ignore[arg-type]
