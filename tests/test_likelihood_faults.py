@@ -421,7 +421,10 @@ except KeyboardInterrupt:
     assert child.stdout is not None
     assert child.stdout.readline().strip() == "ready"
     child.send_signal(signal.SIGINT)
-    out, _ = child.communicate(timeout=60)
+    try:
+        out, _ = child.communicate(timeout=60)
+    finally:
+        child.kill()
     assert out.strip() == "interrupted" and child.returncode == 0
 
 

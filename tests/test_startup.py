@@ -25,6 +25,7 @@ fit = bayou.fit("proportion(favorable, patients) ~ treatment + (1 | clinic)", ba
 }
 
 
+TRIES = 10
 BYTECODE = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}  # as an installed package has it
 
 
@@ -41,10 +42,14 @@ def test_import():
 @pytest.mark.parametrize("engine", FITS)
 def test_first_fit_with_a_warm_cache(engine):
     seconds(FITS[engine])  # compiles, if nothing has yet
-    runs = [(seconds(PACKAGES)[0], seconds(FITS[engine])) for _ in range(3)]
-    for _, (_, said) in runs:
+    packages = fits = float("inf")
+    for _ in range(TRIES):
+        packages = min(packages, seconds(PACKAGES)[0])
+        took, said = seconds(FITS[engine])
         assert "compiling" not in said
-    packages, fits = min(p for p, _ in runs), min(f for _, (f, _) in runs)
+        fits = min(fits, took)
+        if fits - packages < 1.0:
+            break
     assert fits - packages < 1.0, f"{fits:.2f} s, of which pandas, formulaic and numba {packages:.2f} s"
 
 
