@@ -46,6 +46,7 @@ HEADINGS = (
 )  # fmt: skip
 GROWTH = ("levels", "rows", "plain Gibbs", "factor by factor")
 WATCHED = 500  # coefficients
+SAMPLERS = ("plain", "crossed", "joint")
 ENVIRONMENT = "bambi-nutpie"
 LONGEST = 90  # of what a rival says when it fails
 CHUNK = 20  # draws of all coefficients held at a time
@@ -274,6 +275,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows", type=int, action="append", help="ratings; by default 100,000 and 1,000,000")
     parser.add_argument("--levels", type=int, nargs=2, default=(100_000, 10_000))
     parser.add_argument("--draws", type=int, default=1000)
+    parser.add_argument("--sampler", action="append", choices=SAMPLERS, help="only these")
     parser.add_argument("--without", action="append", default=[], help="leave out: circle, InstEval, growth")
     parser.add_argument("--rival", type=float, metavar="MINUTES", help="also bambi with nutpie, for so long at most")
     parser.add_argument("--out", type=Path, help="a file for the tables")
@@ -282,16 +284,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for n in given.rows or (100_000, 1_000_000):
         draws = given.draws if n < 5_000_000 else given.draws // 4
         data = ratings(n, given.levels)
-        made += lines("ratings", data, ("plain", "crossed", "joint"), 300, draws, formula)
+        made += lines("ratings", data, given.sampler or SAMPLERS, 300, draws, formula)
         if given.rival is not None:
             made.append(beside("ratings", data, made[-1][2], 300, 300, given.rival))
     if "circle" not in given.without:
         data = circle(1_000_000, (3_000, 2_900), 5e-4)
-        made += lines("neighbours", data, ("plain", "crossed", "joint"), 300, given.draws, formula)
+        made += lines("neighbours", data, given.sampler or SAMPLERS, 300, given.draws, formula)
     path = Path(__file__).parents[2] / "shared" / "data" / "InstEval.csv"
     if path.is_file() and "InstEval" not in given.without:
         frame = pd.read_csv(path)
-        made += lines("InstEval", frame, ("plain", "crossed", "joint"), 300, given.draws, "y ~ 1 + (1 | s) + (1 | d)")
+        made += lines("InstEval", frame, given.sampler or SAMPLERS, 300, given.draws, "y ~ 1 + (1 | s) + (1 | d)")
         if given.rival is not None:
             data = {"y": frame["y"], "g": frame["s"], "h": frame["d"]}
             made.append(beside("InstEval", data, made[-1][2], 300, 300, given.rival))
