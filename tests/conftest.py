@@ -1,4 +1,6 @@
 import os
+import signal
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,11 @@ os.environ.setdefault("MPLBACKEND", "agg")
 # the same examples in every run: a failure can be rerun
 settings.register_profile("bayou", derandomize=True, deadline=None, database=None)
 settings.load_profile("bayou")
+
+
+# a shell has its background jobs ignore Ctrl-C, and processes inherit that: those that tests begin must not
+if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -438,3 +438,27 @@ def test_flat_priors_run_everywhere():
     model = Model("y ~ x + (1 | g)", table(), priors={"beta": Flat(), "sd": FlatSD(), "sigma": FlatSD()})
     for engine in SAMPLERS.values():
         assert all(np.isfinite(v).all() for v in draws_of(model, engine).values())
+
+
+def test_a_process_that_ignores_interrupts_goes_on():
+    """As a shell's background jobs do: Ctrl-C is meant for what runs in front."""
+    script = """
+        import os, signal, threading, time
+        import numpy as np, bayou
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        rng = np.random.default_rng(1)
+        data = {"y": rng.poisson(2.0, 3000), "g": np.arange(3000) % 100}
+        model = bayou.Model("y ~ 1 + (1 | g)", data, family="poisson")
+        model.fit("metropolis", seed=1, draws=5, warmup=5)
+        struck = []
+        def strike():
+            time.sleep(0.05)
+            os.kill(os.getpid(), signal.SIGINT)
+            struck.append(time.perf_counter())
+        threading.Thread(target=strike, daemon=True).start()
+        fit = model.fit("metropolis", seed=1, draws=3000, warmup=1000, chains=1)
+        print(fit.result.size, len(struck), struck[0] < time.perf_counter())
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split() == ["3000", "1", "True"]

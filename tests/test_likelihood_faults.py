@@ -6,7 +6,6 @@ traceback, never a zero without a word.
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -417,14 +416,14 @@ try:
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 """
-    child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=os.environ.copy())
-    assert child.stdout is not None
-    assert child.stdout.readline().strip() == "ready"
-    child.send_signal(signal.SIGINT)
-    try:
-        out, _ = child.communicate(timeout=60)
-    finally:
-        child.kill()
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline().strip() == "ready"
+        child.send_signal(signal.SIGINT)
+        try:
+            out, _ = child.communicate(timeout=60)
+        finally:
+            child.kill()
     assert out.strip() == "interrupted" and child.returncode == 0
 
 
