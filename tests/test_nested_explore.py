@@ -87,7 +87,7 @@ def surveyed(log_density, d, monkeypatch, kind="grid"):
             return height
         empty = np.zeros(0)
         return surveying.Node(
-            z, theta, height, empty, empty, empty, empty, np.zeros((0, 0)), empty, empty, None, empty, empty, True
+            z, theta, height, empty, empty, empty, empty, np.zeros((0, 0)), empty, True, None
         )
 
     monkeypatch.setattr(surveying, "look", look)

@@ -10,7 +10,7 @@ from bayou.conditional.field import Field
 from bayou.engines.nested import importance
 from bayou.engines.nested.explore import Mode, explore
 from bayou.engines.nested.grouped import GroupLikelihood, suitable
-from bayou.engines.nested.importance import Particles, Pulls, Shifted, particles, sizes
+from bayou.engines.nested.importance import Forces, Particles, Shifted, particles, sizes
 from bayou.engines.nested.latent import Parts, matched, parts_of, unit_of
 from bayou.engines.nested.likelihood import Likelihood
 from bayou.engines.nested.survey import survey
@@ -44,23 +44,23 @@ def test_weights_are_unbiased(family, moved):
     theta = mode.theta + 0.2
     exact = exact_intercept(model, np.array([theta[0] - 0.01, theta[0]])).log_given_theta[1]
     field.place(theta)
-    pull = Pulls(mode, nodes).at(np.zeros((1, 1)))[0] if moved else np.zeros(model.design.n)
+    force = Forces(mode, nodes).at(np.zeros((1, 1)))[0] if moved else np.zeros(len(field.x))
     Z = np.random.default_rng(0).standard_normal((20_000, field.dimension))
-    X, logs = Shifted(field, pull).draw(Z)
+    X, logs = Shifted(field, force).draw(Z)
     w = np.exp(logs)
     error = (w[: len(Z)] + w[len(Z) :]).std() / 2 / np.sqrt(len(Z))
     assert w.mean() == pytest.approx(np.exp(exact - field.value()), abs=4 * error)
     assert error < 0.02
     direct = [field.log_joint(x) for x in X[:5]]
-    gaussian = [field.log_gaussian(x - Shifted(field, pull).move) for x in X[:5]]
+    gaussian = [field.log_gaussian(x - Shifted(field, force).move) for x in X[:5]]
     assert np.allclose(logs[:5], np.array(direct) - gaussian - field.value(), atol=1e-8)
 
 
 def test_moving_the_mean_takes_most_of_the_variance_away():
     field, _, mode, nodes, _, _ = begun(counts(J=60, n=1))
-    pull = Pulls(mode, nodes).at(np.zeros((1, 1)))[0]
+    force = Forces(mode, nodes).at(np.zeros((1, 1)))[0]
     Z = np.random.default_rng(0).standard_normal((4000, field.dimension))
-    plain, moved = (Shifted(field, r).draw(Z)[1].std() for r in (np.zeros_like(pull), pull))
+    plain, moved = (Shifted(field, s).draw(Z)[1].std() for s in (np.zeros_like(force), force))
     assert moved < 0.75 * plain
 
 
@@ -116,7 +116,7 @@ def test_by_groups_and_as_a_whole_agree(monkeypatch):
         monkeypatch.setattr(importance, "EASY", easy)
         field, rows, mode, nodes, base, _ = begun(model)
         unit = unit_of(field, base, mode.theta)
-        drawn = particles(field, mode, nodes, unit, False, (256, 16), np.random.default_rng(3), 1)
+        drawn = particles(field, mode, nodes, unit, rows, (256, 16), np.random.default_rng(3), 1)
         weights = weigh(drawn, mode, nodes)
         tilted = Parts(weights.shares, base.means, base.sds).powers(unit)
         means, errors = weights.change(drawn.weighted, drawn.plain, base.powers(unit), tilted)
@@ -130,8 +130,8 @@ def test_particles_of_a_gaussian_response_have_equal_weights():
     rng = np.random.default_rng(4)
     data = {"y": rng.normal(size=30) + np.repeat(rng.normal(size=6), 5), "g": np.repeat(list("abcdef"), 5)}
     field, rows, mode, nodes, base, _ = begun(bayou.Model("y ~ 1 + (1 | g)", data))
-    count = sizes(field, mode, nodes, True, rng)
-    drawn = particles(field, mode, nodes, unit_of(field, base, mode.theta), True, count, rng, 1)
+    count = sizes(field, mode, nodes, rows, rng)
+    drawn = particles(field, mode, nodes, unit_of(field, base, mode.theta), rows, count, rng, 1)
     assert not drawn.log_ratios.any()
     weights = weigh(drawn, mode, nodes)
     assert weights.log_marginal(nodes)[0] == nodes.log_marginal

@@ -6,7 +6,8 @@ from scipy import optimize
 
 import bayou
 from bayou.conditional.field import Field
-from bayou.engines.nested.likelihood import Likelihood, normal_rule
+from bayou.conditional.hermite import normal_rule
+from bayou.engines.nested.likelihood import Likelihood
 from bayou.engines.nested.variational import corrected_mean
 
 FAMILIES = {

@@ -25,6 +25,7 @@ __all__ = ["fit_frame", "is_frame", "over", "run_shards"]
 def run_shards(engine: Engine, model: Model, rng: np.random.Generator, client: Any, shards: int) -> Posterior:
     """Run an engine with the groups of a model sharded over the workers of a client."""
     from bayou.cluster.sharded import check, run_sharded
+    from bayou.engines.inla import INLA
     from bayou.engines.laplace import Laplace
     from bayou.engines.metropolis import Metropolis
 
@@ -34,6 +35,10 @@ def run_shards(engine: Engine, model: Model, rng: np.random.Generator, client: A
             from bayou.cluster.marginal import run_marginal
 
             return run_marginal(chosen, model, rng, cluster, shards)
+        if isinstance(chosen, INLA):
+            from bayou.cluster.nested import run_nested
+
+            return run_nested(chosen, model, rng, cluster, shards)
         assert isinstance(chosen, Metropolis)
         return run_sharded(chosen, model, rng, cluster, shards)
 

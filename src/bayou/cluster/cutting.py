@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,9 +12,10 @@ from bayou._types import Array, Integers
 from bayou.cluster.shards import Block
 from bayou.cluster.words import GroupRows
 from bayou.engines.centring import Centring
+from bayou.model import Model
 
 if TYPE_CHECKING:
-    from bayou.model import Model
+    from bayou.design import Design
 
 
 def cuts(rows: Integers, shards: int) -> Integers:
@@ -93,6 +95,43 @@ class Cut:
                 working_rows(self.model, own), grouping.Z[own], start, u, moves.coefficient,
             )
         )  # fmt: skip
+
+
+class Parts:
+    """The parts of a model with one grouping factor, cut between its groups, each made when it is asked for."""
+
+    def __init__(self, model: Model, shards: int) -> None:
+        self.model, self.edges = model, Edges(model, shards)
+
+    def __len__(self) -> int:
+        return len(self.edges)
+
+    def __getitem__(self, k: int) -> Model:
+        low, high, rows = self.edges.part(k)
+        return part_of(self.model, rows, low, high)
+
+
+def part_of(model: Model, rows: Any, low: int, high: int) -> Model:
+    """Return the model of some rows, those of groups ``low`` to ``high``; priors and working coordinates are shared."""
+    design: Design = model.design
+    grouping = design.groupings[0]
+    own = replace(
+        grouping, levels=grouping.levels[low:high], codes=grouping.codes[rows] - low,
+        Z=np.ascontiguousarray(grouping.Z[rows]),
+    )  # fmt: skip
+    names = ("y", "trials", "weights", "offset")
+    arrays: dict[str, Any] = {name: np.ascontiguousarray(getattr(design, name)[rows]) for name in names}
+    errors = None if design.standard_errors is None else design.standard_errors[rows]
+    smaller = replace(
+        design, **arrays, standard_errors=errors, X=design.X[rows], groupings=(own,),
+        sigma_codes=design.sigma_codes[rows], data={}, categories={}, index=design.index[rows],
+    )  # fmt: skip
+    out = Model.__new__(Model)
+    out.priors_given = False
+    out._set(smaller, model.bound, ())
+    columns = "printed" if hasattr(model.working, "printed") else "X"
+    out.__dict__["working"] = replace(model.working, **{columns: getattr(model.working, columns)[rows]})
+    return out
 
 
 def working_rows(model: Model, rows: Any) -> Array:

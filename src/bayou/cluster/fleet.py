@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from bayou._types import Array
 from bayou.cluster.connection import allowed_failures, workers_of
 from bayou.cluster.host import Host
-from bayou.cluster.words import Piece, Word
+from bayou.cluster.words import Piece, Word, dealt
 from bayou.errors import ResourceError
 
 PATIENCE = 120.0  # seconds that a replacement of a worker is waited for
@@ -213,7 +213,7 @@ class Talk:
         line = self.lines[k]
         try:
             assert line is not None
-            line.send(("say", message))
+            line.send(("say", dealt(message, self.fleet.seats[k].shards)))
         except OSError:
             return False
         return True
@@ -243,9 +243,10 @@ class Talk:
         self._open(k)
         line, seat = self.lines[k], self.fleet.seats[k]
         assert line is not None
-        before = self.log if last else self.log[:-1]
+        log = [dealt(message, seat.shards) for message in self.log]
+        before = log if last else log[:-1]
         _ask(line, "restore", ([self.states[shard] for shard in seat.shards], before))
-        return None if last else _ask(line, "say", self.log[-1])
+        return None if last else _ask(line, "say", log[-1])
 
     def _until_well(self, k: int, do: Any) -> Any:
         """Do something with a seat, on other workers if the one it is on dies."""

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from bayou._types import Array
-from bayou.cluster.words import Piece, Shard
+from bayou.cluster.words import Piece, Shard, own
 
 
 class Host:
@@ -79,7 +79,7 @@ class Host:
 
     def _do(self, what: str, content: Any, shards: list[Shard]) -> Any:
         if what == "say":
-            return self._all(shards, lambda k, shard: shard.follow(content))
+            return self._all(shards, lambda k, shard: shard.follow(own(content, k)))
         if what == "rows":
             self.pieces = content
         elif what == "begin":
@@ -90,7 +90,7 @@ class Host:
             self.close()
         elif what == "restore":
             states, log = content
-            self._all(shards, lambda k, shard: _again(shard, states[k], log))
+            self._all(shards, lambda k, shard: _again(shard, states[k], [own(message, k) for message in log]))
         return None
 
     def _all(self, shards: list[Shard], do: Any) -> list[Array]:

@@ -1,26 +1,29 @@
-"""The marginal likelihood of a model whose groups are sharded: log p(y | beta, theta) is a sum over them."""
+"""The marginal likelihood of a model whose groups are sharded.
+
+log p(y | beta, theta) is a sum over them; log p(y | theta) ties them together by the fixed effects, and takes the
+conversation of `bayou.cluster.joint`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bayou._types import Array
-from bayou.cluster.cutting import Edges
+from bayou.cluster.cutting import Parts
 from bayou.cluster.fleet import Fleet, Talk
+from bayou.cluster.joint import Joint
+from bayou.cluster.joint_shard import JointRows
 from bayou.cluster.words import Word
 from bayou.conditional.laplace import Laplace
 from bayou.conditional.parameters import Parameters
 from bayou.engines.marginal.generic import maximised
-from bayou.errors import Unsupported
 from bayou.model import Model
 
 if TYPE_CHECKING:
-    from bayou.design import Design
     from bayou.engines.laplace import Laplace as Engine
     from bayou.posterior import Posterior
 
@@ -64,6 +67,7 @@ class ShardedLaplace(Laplace):
     """The approximation of the whole, evaluated on the workers; the result is put together from its rows here."""
 
     talk: Talk | None = None
+    together: Joint | None = None  # where the fixed effects are integrated out
 
     def again(self, integrated: bool) -> Laplace:
         """Return the approximation here: it is where a maximisation begins."""
@@ -75,11 +79,7 @@ class ShardedLaplace(Laplace):
             return super().evaluate(psi)
         if not np.isfinite(psi).all():
             return np.inf, np.zeros(self.size)
-        answers = self.talk.say([("at", psi.copy())])
-        total = answers[0].copy()
-        for row in answers[1:]:
-            total += row
-        value, slopes = float(total[0]), total[1:]
+        value, slopes = self._apart(psi) if self.together is None else self._together(self.together, psi)
         if not np.isfinite(value):
             return np.inf, np.zeros(self.size)
         if self.priors:
@@ -89,58 +89,66 @@ class ShardedLaplace(Laplace):
             value, slopes = value - prior, slopes - self._prior_slopes(psi)
         return value, slopes
 
+    def listen(self, talk: Talk) -> None:
+        """Have shards answer from now on."""
+        self.talk = talk
+        if self.integrated:
+            border = self.system.border
+            both = border.precision + np.tril(border.precision, -1).T
+            self.together = Joint(talk, both, border.linear, self.numbers.shape[1])
 
-def part_of(model: Model, rows: Any, low: int, high: int) -> Model:
-    """Return the model of some rows, those of groups ``low`` to ``high``; priors and working coordinates are shared."""
-    design: Design = model.design
-    grouping = design.groupings[0]
-    own = replace(
-        grouping, levels=grouping.levels[low:high], codes=grouping.codes[rows] - low,
-        Z=np.ascontiguousarray(grouping.Z[rows]),
-    )  # fmt: skip
-    names = ("y", "trials", "weights", "offset")
-    arrays: dict[str, Any] = {name: np.ascontiguousarray(getattr(design, name)[rows]) for name in names}
-    errors = None if design.standard_errors is None else design.standard_errors[rows]
-    smaller = replace(
-        design, **arrays, standard_errors=errors, X=design.X[rows], groupings=(own,),
-        sigma_codes=design.sigma_codes[rows], data={}, categories={}, index=design.index[rows],
-    )  # fmt: skip
-    out = Model.__new__(Model)
-    out.priors_given = False
-    out._set(smaller, model.bound, ())
-    columns = "printed" if hasattr(model.working, "printed") else "X"
-    out.__dict__["working"] = replace(model.working, **{columns: getattr(model.working, columns)[rows]})
-    return out
+    def _apart(self, psi: Array) -> tuple[float, Array]:
+        """Add up what the shards have by themselves."""
+        assert self.talk is not None
+        answers = self.talk.say([("at", psi.copy())])
+        total = answers[0].copy()
+        for row in answers[1:]:
+            total += row
+        return float(total[0]), total[1:]
+
+    def _together(self, joint: Joint, psi: Array) -> tuple[float, Array]:
+        """Find the mode of all coefficients, the fixed effects among them."""
+        _, entries, dispersion = self.split(psi)
+        numbers = self.numbers
+        if len(dispersion) and not np.all((dispersion > 1e-150) & (dispersion < 1e150)):
+            return np.inf, np.zeros(self.size)
+        if not joint.place(numbers.held(entries)[0], dispersion if len(dispersion) else np.ones(1)):
+            return np.inf, np.zeros(self.size)
+        in_T, in_dispersion = joint.slopes()
+        own = np.where(numbers.vanishing(entries), 0.0, in_T[numbers.row, numbers.column] * numbers.unit)
+        return -(joint.value() + self.integrated_terms()), -np.concatenate([own, in_dispersion])
 
 
-def pieces_of(of: Laplace, shards: int) -> list[MarginalRows]:
-    """Cut a model with one grouping factor between its groups."""
-    edges = Edges(of.model, shards)
-    parts = (edges.part(k) for k in range(len(edges)))
-    return [
-        MarginalRows(part_of(of.model, rows, low, high), of.numbers, of.beta_unit, of.scale)
-        for low, high, rows in parts
-    ]
+class MarginalCut:
+    """The shards of an approximation as they are sent, each made when it is asked for."""
+
+    def __init__(self, of: Laplace, shards: int) -> None:
+        self.of, self.parts = of, Parts(of.model, shards)
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __getitem__(self, k: int) -> MarginalRows | JointRows:
+        of, model = self.of, self.parts[k]
+        if of.integrated:
+            return JointRows(model)
+        return MarginalRows(model, of.numbers, of.beta_unit, of.scale)
 
 
 def run_marginal(engine: Engine, model: Model, rng: np.random.Generator, client: Any, shards: int) -> Posterior:
     """Maximise the Laplace approximation with the groups on the workers of a client."""
-    if engine.reml:
-        raise Unsupported(
-            "shards= works with Laplace(), whose criterion is a sum over groups; with reml=True the fixed effects tie "
-            "them together. Leave shards= or reml= out."
-        )
-    of = ShardedLaplace(model, False, model.priors_given)
-    fleet = Fleet(client, pieces_of(of, shards))
+    engine.check(model)
+    of = ShardedLaplace(model, engine.reml, model.priors_given)
+    fleet = Fleet(client, MarginalCut(of, shards))
     try:
-        of.talk = Talk(fleet, [None] * len(fleet.pieces))
-        result = maximised(model, engine, of, rng, method="Laplace")
+        of.listen(Talk(fleet, [None] * len(fleet.pieces)))
+        result = maximised(model, engine, of, rng, method=engine.method)
         if result.estimates is not None:
             result.estimates.se  # noqa: B018  by differences of gradients: while the workers are there
     finally:
         if of.talk is not None:
             of.talk.close()
-        of.talk = None
+        of.talk = of.together = None
         with suppress(Exception):
             fleet.close()
     result.info["shards"] = len(fleet.pieces)

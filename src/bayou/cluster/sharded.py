@@ -18,8 +18,10 @@ from bayou.effects.iid import tabulate
 from bayou.engines.centring import centring
 from bayou.engines.contract import contract
 from bayou.engines.draws import Draws, Plan
+from bayou.engines.inla import INLA
 from bayou.engines.laplace import Laplace
 from bayou.engines.metropolis import Metropolis
+from bayou.engines.nested.grouped import suitable
 from bayou.engines.starts import no_start, starting_effects, starting_factors, starting_scale
 from bayou.errors import DataError, Unsupported
 from bayou.linalg.schur import Border
@@ -35,7 +37,7 @@ ROWS = 80_000  # of a shard, above that: they stay in the cache through all that
 THREADS = 64  # leaders that wait for answers take no processor
 
 
-def check(engine: Engine, model: Model, shards: Any) -> Metropolis | Laplace:
+def check(engine: Engine, model: Model, shards: Any) -> Metropolis | Laplace | INLA:
     """Return the engine that shards the groups of a model.
 
     Raises
@@ -54,9 +56,13 @@ def check(engine: Engine, model: Model, shards: Any) -> Metropolis | Laplace:
     if isinstance(engine, Laplace):
         _check_model(model)
         return engine
+    if isinstance(engine, INLA):
+        _check_model(model)
+        _check_nested(engine, model)
+        return engine
     if not isinstance(engine, Metropolis):
         raise Unsupported(
-            "shards= divides the groups of a model over workers, which engine='metropolis' and engine='laplace' can; "
+            "shards= divides the groups of a model over workers, which engine='metropolis', 'laplace' and 'inla' can; "
             f"this is engine={engine.name!r}. Leave shards= out: its chains run over the workers."
         )
     if engine.proposal != "laplace":
@@ -76,13 +82,13 @@ def usual_shards(model: Model) -> int:
 
 def shardable(engine: Engine, model: Model) -> bool:
     """Whether this engine is one that shards, and takes this model in shards."""
-    if engine.name not in (Metropolis.name, Laplace.name):
+    if engine.name not in (Metropolis.name, Laplace.name, INLA.name):
         return False
     try:
         check(engine, model, SHARDS)
     except Unsupported:
         return False
-    return not getattr(engine, "reml", False)
+    return True
 
 
 def _check_model(model: Model) -> None:
@@ -101,6 +107,24 @@ def _check_model(model: Model) -> None:
         raise Unsupported("shards= takes one dispersion for all rows; leave sigma_by= or shards= out.")
     if model.family.own:
         raise Unsupported("shards= works with families that bayou knows. Leave shards= out.")
+
+
+def _check_nested(engine: INLA, model: Model) -> None:
+    if model.family.name == "gaussian":
+        raise Unsupported(
+            "shards= takes INLA for counts, proportions and the like: rows of a Gaussian response are summed, and need "
+            "no shards. Leave shards= out."
+        )
+    if not suitable(model):
+        raise Unsupported(
+            "shards= takes INLA with one or two coefficients a group, which its check integrates by quadrature. Use "
+            "engine='metropolis', or leave shards= out."
+        )
+    if engine.strategy == "simplified_laplace":
+        raise Unsupported(
+            "strategy='simplified_laplace' solves for every coefficient one by one, which shards= is not for. Leave "
+            "strategy= out."
+        )
 
 
 class Sharded:

@@ -22,6 +22,23 @@ Word = tuple[Any, ...]
 NOTHING = np.zeros(0)
 
 
+class Each:
+    """Numbers of a word of which every shard gets its own, in the order of the shards."""
+
+    def __init__(self, parts: Sequence[Any]) -> None:
+        self.parts = parts
+
+
+def dealt(message: Sequence[Word], shards: Sequence[int]) -> list[Word]:
+    """Return a message with the numbers of some shards only."""
+    return [tuple(Each([a.parts[k] for k in shards]) if isinstance(a, Each) else a for a in word) for word in message]
+
+
+def own(message: Sequence[Word], k: int) -> list[Word]:
+    """Return a message as the shard hears it that is the k-th of those it was dealt to."""
+    return [tuple(a.parts[k] if isinstance(a, Each) else a for a in word) for word in message]
+
+
 class Shard(Protocol):
     """What follows messages."""
 

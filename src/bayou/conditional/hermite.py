@@ -6,7 +6,7 @@ import numpy as np
 
 from bayou._types import Array
 
-__all__ = ["hermite_grid", "hermite_rule"]
+__all__ = ["hermite_grid", "hermite_rule", "normal_rule"]
 
 
 def hermite_rule(nodes: int) -> tuple[Array, Array]:
@@ -50,6 +50,13 @@ def hermite_rule(nodes: int) -> tuple[Array, Array]:
         before, now = now, (x * now - np.sqrt(j - 1.0) * before) / np.sqrt(j)
         total += now * now
     return x, -np.log(total)
+
+
+def normal_rule(nodes: int) -> tuple[Array, Array]:
+    """Return points and weights (nodes,) of the rule for the standard normal density."""
+    x, log_weights = hermite_rule(nodes)
+    weights = np.exp(log_weights - 0.5 * np.square(x))
+    return x, weights / weights.sum()
 
 
 def hermite_grid(nodes: int, dimension: int) -> tuple[Array, Array]:

@@ -190,12 +190,17 @@ class Laplace:
         """Return the log marginal likelihood at the mode that `place` found, every constant in."""
         loglik, penalty, log_det, log_det_fixed = self.point.facts
         total = loglik + self._dispersion_terms() - penalty - 0.5 * (log_det + log_det_fixed) + self.constant
-        if self.integrated:
-            total += 0.5 * len(self._linear) * math.log(2.0 * math.pi)
-            if self.priors:
-                total += log_density_beta(self.model.bound, self.model.working.to_printed @ self.model.working.mean)
-                total -= 0.5 * float(self.model.working.mean @ self._linear)
-        return float(total)
+        return float(total + self.integrated_terms())
+
+    def integrated_terms(self) -> float:
+        """Return what integrating over the fixed effects adds, beside the determinant: their constants."""
+        if not self.integrated:
+            return 0.0
+        total = 0.5 * len(self._linear) * math.log(2.0 * math.pi)
+        if self.priors:
+            total += log_density_beta(self.model.bound, self.model.working.to_printed @ self.model.working.mean)
+            total -= 0.5 * float(self.model.working.mean @ self._linear)
+        return total
 
     def likelihood(self) -> float:
         """Return the log likelihood of the rows given all coefficients at the mode, every constant in."""

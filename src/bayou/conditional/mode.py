@@ -164,32 +164,50 @@ def _step(point: Point, length: float, n: int) -> None:
 
 
 @kernel
-def search(system: System, point: Point, dispersion: float, n: int, gain: float, value: float) -> float:
-    """Go along the step, halving it until the objective grows; returns the log likelihood of the rows there.
-
-    The rows' derivatives are taken on the way: the whole step is nearly always the one.
-    """
+def turn(point: Point, n: int) -> None:
+    """Make steps of the places (u_new, rest_new), and note the eta that they are taken from."""
     J, p = point.u.shape
     for j in range(J):
         for i in range(p):
             point.u_new[j, i] -= point.u[j, i]
     for i in range(n):
         point.rest_new[i] -= point.rest[i]
-    before = value - penalty(system.border, point.u, point.rest, n)
-    length = 1.0
-    new = value
     for i in range(point.eta.shape[0]):
         point.there[i] = point.eta[i]
+
+
+@kernel
+def go(system: System, point: Point, dispersion: float, n: int, length: float) -> float:
+    """Go a multiple of the step; returns the log likelihood of the rows there, with derivatives."""
+    for i in range(point.eta.shape[0]):
+        point.eta[i] = point.there[i] + length * point.change[i]
+    _step(point, length, n)
+    return derivatives(system, point, dispersion)
+
+
+@kernel
+def go_back(point: Point, n: int, length: float) -> None:
+    """Take the coefficients back to where `turn` found them."""
+    _step(point, -length, n)
+
+
+@kernel
+def search(system: System, point: Point, dispersion: float, n: int, gain: float, value: float) -> float:
+    """Go along the step, halving it until the objective grows; returns the log likelihood of the rows there.
+
+    The rows' derivatives are taken on the way: the whole step is nearly always the one.
+    """
+    before = value - penalty(system.border, point.u, point.rest, n)
+    turn(point, n)
+    length = 1.0
+    new = value
     flat = FLAT + ROUNDING * abs(value)
     for _ in range(60):
-        for i in range(point.eta.shape[0]):
-            point.eta[i] = point.there[i] + length * point.change[i]
-        _step(point, length, n)
-        new = derivatives(system, point, dispersion)
+        new = go(system, point, dispersion, n, length)
         grown = new - penalty(system.border, point.u, point.rest, n) - before
         if grown >= 1e-4 * length * gain or (gain < flat and math.isfinite(new)):
             break
-        _step(point, -length, n)
+        go_back(point, n, length)
         length *= 0.5
     return new
 

@@ -57,23 +57,30 @@ class Laplace(Engine):
         if not isinstance(self.reml, (bool, np.bool_)):
             raise Unsupported(f"reml={self.reml!r} is not known: Laplace takes reml=True or reml=False.")
 
-    def run(self, model: Model, rng: np.random.Generator) -> Posterior:
-        """Fit the model."""
+    def check(self, model: Model) -> None:
+        """Refuse what `run` cannot take."""
         if len(model.design.sigma_levels) > 1 and model.family.name != "gaussian":
             raise Unsupported(
                 f"Laplace takes one {model.family.dispersion} for all rows; sigma_by= gives a {model.family.name} "
                 "response several. Leave sigma_by out, or use engine='metropolis'."
             )
-        priors = model.priors_given
-        if self.reml and priors and len(model.working.codes):
+        if self.reml and model.priors_given and len(model.working.codes):
             raise Unsupported(
                 "Laplace(reml=True) integrates over the fixed effects, which takes priors that are Normal or flat; "
                 "this model has others. Use Laplace(), which maximises over them."
             )
-        method = "Laplace (REML)" if self.reml else "Laplace"
+
+    @property
+    def method(self) -> str:
+        """As printed."""
+        return "Laplace (REML)" if self.reml else "Laplace"
+
+    def run(self, model: Model, rng: np.random.Generator) -> Posterior:
+        """Fit the model."""
+        self.check(model)
         if model.design.structured:
             from bayou.engines.marginal.field_result import fitted_field  # loaded for such models alone
 
-            return fitted_field(model, self, self.reml, rng, method=method)
-        likelihood = likelihood_of(model, self.reml, priors)
-        return maximised(model, self, likelihood, rng, method=method)
+            return fitted_field(model, self, self.reml, rng, method=self.method)
+        likelihood = likelihood_of(model, self.reml, model.priors_given)
+        return maximised(model, self, likelihood, rng, method=self.method)

@@ -15,7 +15,7 @@ from bayou.priors.codes import OF_PRECISION, OF_VARIANCE, UNIFORM
 from bayou.priors.table import prior_log_density
 
 if TYPE_CHECKING:
-    from bayou.conditional.field import Field
+    from bayou.conditional.field import GaussianField
     from bayou.model import Model
 
 
@@ -66,7 +66,7 @@ def starting_scale(model: Model, spread: float) -> Array:
     return np.full(levels, value)
 
 
-def starting_theta(of: Field) -> Array:
+def starting_theta(of: GaussianField) -> Array:
     """Return where a search over the parameters of a `Field` begins: its own start, moved into the priors' support."""
     psi = np.array(of.initial, dtype=np.float64)
     bound = of.model.bound

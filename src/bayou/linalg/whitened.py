@@ -195,27 +195,23 @@ def _pivot(A: Array, a: Array, w: float, T: Array, j: int, p: int, L: Array, u: 
 
 
 @kernel
-def factorise_whitened(
-    arrow: Arrow, border: Border, w: float, T: Array, n: int, out: Factor
-) -> tuple[bool, float, float, float]:
-    """Factorise the whitened precision of u and the first n columns of the rest.
+def eliminate(arrow: Arrow, border: Border, w: float, T: Array, n: int, out: Factor) -> tuple[bool, float, float]:
+    """Take the levels out of the whitened precision: ``out.S`` and ``out.v`` are what they leave of the rest's system.
 
-    Returns (ok, log determinant of u's part, of what the fixed effects add, m'm) with m the forward-solved
-    right-hand side: the minimum of the penalised squares is w y'Wy − m'm.
+    Returns (ok, log determinant of the pivots, squares of the forward-solved right-hand sides). Of systems that share
+    the rest, S and v add up (the prior of the rest in one of them).
     """
     J, p = arrow.a.shape
     L, S, u, G, v = out.L, out.S, out.u, out.G, out.v
-    A, a, touch = arrow.A, arrow.a, arrow.touch
-    P = border.precision.shape[0]
     left = arrow.d.shape[0] - n  # columns of the rest that take no part
     whiten_rest(arrow, border, w, T, n, S)
     whiten_linear(arrow, border, w, T, n, v)
     log_det = 0.0
     squares = 0.0
     for j in range(J):
-        pivot = _pivot(A, a, w, T, j, p, L, u)
+        pivot = _pivot(arrow.A, arrow.a, w, T, j, p, L, u)
         if not pivot > 0.0:
-            return False, 0.0, 0.0, 0.0
+            return False, 0.0, 0.0
         log_det += math.log(pivot)
         first = arrow.start[j]
         stride = arrow.start[j + 1] - first
@@ -235,7 +231,24 @@ def factorise_whitened(
         if m == 0:
             continue
         for i in range(p):
-            take_off(window(G, base + i * stride, m), window(touch, first, m), u[j, i], S, v)
+            take_off(window(G, base + i * stride, m), window(arrow.touch, first, m), u[j, i], S, v)
+    return True, log_det, squares
+
+
+@kernel
+def factorise_whitened(
+    arrow: Arrow, border: Border, w: float, T: Array, n: int, out: Factor
+) -> tuple[bool, float, float, float]:
+    """Factorise the whitened precision of u and the first n columns of the rest.
+
+    Returns (ok, log determinant of u's part, of what the fixed effects add, m'm) with m the forward-solved
+    right-hand side: the minimum of the penalised squares is w y'Wy − m'm.
+    """
+    S, v = out.S, out.v
+    P = border.precision.shape[0]
+    ok, log_det, squares = eliminate(arrow, border, w, T, n, out)
+    if not ok:
+        return False, 0.0, 0.0, 0.0
     log_det_fixed = 0.0
     if n > 0:
         if not cholesky_leading(S, n):
@@ -250,8 +263,8 @@ def factorise_whitened(
 
 
 @kernel
-def forward(arrow: Arrow, factor: Factor, n: int, h: Array, g: Array) -> float:
-    """Overwrite right-hand sides h (J, p) and g (R,) with their forward solutions; returns the sum of squares."""
+def forward_levels(arrow: Arrow, factor: Factor, n: int, h: Array, g: Array) -> float:
+    """Overwrite h (J, p) with its forward solution, and take its part off g (R,); returns the sum of squares."""
     J, p = h.shape
     left = g.shape[0] - n
     squares = 0.0
@@ -265,18 +278,14 @@ def forward(arrow: Arrow, factor: Factor, n: int, h: Array, g: Array) -> float:
             squares += t * t
             for c in range(stride - left):
                 g[arrow.touch[first + c]] -= t * factor.G[base + i * stride + c]
-    solve_lower(factor.S, g, n)
-    for i in range(n):
-        squares += g[i] * g[i]
     return squares
 
 
 @kernel
-def backward(arrow: Arrow, factor: Factor, n: int, h: Array, g: Array) -> None:
-    """Overwrite forward solutions with those of the transposed system: after `forward`, h and g solve M x = (h, g)."""
+def backward_levels(arrow: Arrow, factor: Factor, n: int, h: Array, g: Array) -> None:
+    """Overwrite forward solutions h (J, p) with those of the whole system, whose rest is g (R,)."""
     J, p = h.shape
     left = g.shape[0] - n
-    solve_lower_transposed(factor.S, g, n)
     for j in range(J):
         first = arrow.start[j]
         stride = arrow.start[j + 1] - first
@@ -287,6 +296,23 @@ def backward(arrow: Arrow, factor: Factor, n: int, h: Array, g: Array) -> None:
                 t -= factor.G[base + i * stride + c] * g[arrow.touch[first + c]]
             h[j, i] = t
         solve_lower_transposed(factor.L[j], h[j], p)
+
+
+@kernel
+def forward(arrow: Arrow, factor: Factor, n: int, h: Array, g: Array) -> float:
+    """Overwrite right-hand sides h (J, p) and g (R,) with their forward solutions; returns the sum of squares."""
+    squares = forward_levels(arrow, factor, n, h, g)
+    solve_lower(factor.S, g, n)
+    for i in range(n):
+        squares += g[i] * g[i]
+    return squares
+
+
+@kernel
+def backward(arrow: Arrow, factor: Factor, n: int, h: Array, g: Array) -> None:
+    """Overwrite forward solutions with those of the transposed system: after `forward`, h and g solve M x = (h, g)."""
+    solve_lower_transposed(factor.S, g, n)
+    backward_levels(arrow, factor, n, h, g)
 
 
 @kernel

@@ -3,57 +3,39 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayou._types import Array, Integers
+from bayou._types import Array
 from bayou.conditional.field.adjoint import Adjoint, invert, solve, variances
 from bayou.conditional.field.draws import Root, draws, log_ratios
+from bayou.conditional.field.gaussian_field import GaussianField
 from bayou.conditional.field.layout import Layout
 from bayou.conditional.field.mode import Point, System, penalty, quadratic_slope
 from bayou.conditional.field.rows import predictor, project
 from bayou.families.rows import row_derivatives, row_dispersion, row_log_density
 from bayou.linalg.sparse import forward
 from bayou.packed import part
+from bayou.priors.base import LOG_2PI
 
 if TYPE_CHECKING:
     from bayou.families import Family
-    from bayou.model import Model
-
-LOG_2PI = math.log(2.0 * math.pi)
 
 
-class AtMode(ABC):
-    """What can be asked of x given theta and y once the mode is found; `Field` finds it."""
+class AtMode(GaussianField):
+    """What can be asked of x given theta and y once the mode is found among rows that are here; `Field` finds it."""
 
-    model: Model
-    family: Family
-    code: int
-    gaussian: bool
-    levels: int
     layout: Layout
     system: System
     point: Point
     work: Adjoint
-    dispersion: Array
     data_weights: Array
     _packed: tuple[Any, Any, Any]
-    _bounded: Integers
     _inverted: bool
     _root: Root | None
     _log_dets: float
-    _fixed_constant: float
     _constant: float | None
-
-    @abstractmethod
-    def value(self) -> float:
-        """Return log p(y | theta)."""
-
-    @abstractmethod
-    def slopes(self) -> Array:
-        """Return its gradient."""
 
     # ---- the Gaussian ----------------------------------------------------------------------
 
@@ -201,7 +183,7 @@ class AtMode(ABC):
         loglik, penalised, _ = self.point.facts
         out += self.value() - (loglik - penalised)
         for i in range(len(self._bounded)):
-            k = self.layout.latent + self.layout.fixed - len(self._bounded) + i
+            k = self.latent + self.fixed - len(self._bounded) + i
             a, b, _ = self.model.working.parameters[i]
             out[(X[:, k] < a) | (X[:, k] > b)] = -np.inf
         return out

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bayou._types import Array
-from bayou.conditional.field.field import FARTHEST
+from bayou.conditional.field.gaussian_field import FARTHEST
 from bayou.engines.field.slices import slice_step
 from bayou.engines.field.target import Seat, Target
 from bayou.families.rows import row_dispersion, row_log_density

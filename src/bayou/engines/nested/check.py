@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bayou.conditional.field import Field
+from bayou.conditional.field import GaussianField
 from bayou.engines.nested.explore import Mode
 from bayou.engines.nested.importance import Particles, Unit
 from bayou.engines.nested.latent import Parts, matched
@@ -77,7 +77,7 @@ class Corrected:
 
 
 def correct(
-    field: Field,
+    field: GaussianField,
     mode: Mode,
     nodes: Nodes,
     base: Parts,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from bayou._types import Array
-from bayou.engines.nested.likelihood import Likelihood, normal_rule
-from bayou.engines.nested.survey import Node, Nodes
+from bayou.conditional.hermite import normal_rule
+from bayou.engines.nested.likelihood import Likelihood, RowsThere
+from bayou.engines.nested.survey import Nodes
 from bayou.posterior.approximation import Scores
 
 __all__ = ["Cavity", "scores"]
@@ -34,10 +35,10 @@ class Cavity:
         (n,) whether the row's own likelihood is nearly all that there is, or the integral hangs on one point.
     """
 
-    def __init__(self, rows: Likelihood, node: Node) -> None:
-        mean, sd, dispersion = node.eta, np.maximum(node.row_sd, 1e-12), node.dispersion
+    def __init__(self, rows: Likelihood, there: RowsThere) -> None:
+        mean, sd, dispersion = there.eta, np.maximum(there.row_sd, 1e-12), there.dispersion
         precision = 1.0 / np.square(sd)
-        left = precision - node.weight
+        left = precision - there.weight
         self.failed = left < LEAST * precision
         left = np.maximum(left, LEAST * precision)
         gradient, _ = rows.expected_derivatives(mean, sd, dispersion, normal_rule(9))
@@ -83,20 +84,22 @@ def scores(rows: Likelihood, nodes: Nodes, log_shares: Array) -> Scores:
     mean_log, mean_square = np.zeros(n), np.zeros(n)
     log_mean = np.full(n, -np.inf)
     log_cpo, pit, failed = np.empty((K, n)), np.empty((K, n)), np.zeros(n, dtype=bool)
+    eta, best = np.zeros(n), int(np.argmax([node.height for node in nodes.nodes]))
+    dispersion: Array | None = None
     for k, each in enumerate(nodes.nodes):
-        node = rows.at(each)
-        logs = rows.log_density(node.eta + z[:, None] * node.row_sd, node.dispersion)
+        there = rows.at(each)
+        eta += share[k] * there.eta
+        dispersion = there.dispersion if k == best else dispersion
+        logs = rows.log_density(there.eta + z[:, None] * there.row_sd, there.dispersion)
         mean_log += share[k] * (weight @ logs)
         mean_square += share[k] * (weight @ np.square(logs))
         top = logs.max(axis=0)
         log_mean = np.logaddexp(log_mean, log_shares[k] + top + np.log(weight @ np.exp(logs - top)))
-        cavity = Cavity(rows, node)
+        cavity = Cavity(rows, there)
         log_cpo[k], pit[k] = cavity.log_cpo, cavity.pit
         if share[k] > 0.01:
             failed |= cavity.failed
-    eta = rows.predictor(share @ nodes.stacked("eta"))
-    best = nodes.nodes[int(np.argmax([node.height for node in nodes.nodes]))]
-    at_mean = -2.0 * float((times * rows.log_density(eta, best.dispersion)).sum())
+    at_mean = -2.0 * float((times * rows.log_density(eta, dispersion)).sum())
     mean_deviance = -2.0 * float((times * mean_log).sum())
     variance = np.maximum(mean_square - np.square(mean_log), 0.0)
     inverse = log_shares[:, None] - log_cpo

@@ -12,7 +12,7 @@ from bayou.conditional.field import Field
 from bayou.engines.nested.design import snake
 from bayou.engines.nested.explore import Mode
 from bayou.engines.nested.height import height
-from bayou.engines.nested.importance import EASY, Particles, Pulls, Shifted
+from bayou.engines.nested.importance import EASY, Forces, Particles, Shifted
 from bayou.engines.nested.survey import Nodes, relaxed, stretched
 
 __all__ = ["Sampler"]
@@ -54,7 +54,7 @@ class Sampler:
         rng = np.random.default_rng(seed)
         total = chains * count
         z = self._hyperparameters(total, rng)
-        thetas, X = self.mode.at(z), np.empty((total, len(self.field.x)))
+        thetas, X = self.mode.at(z), np.empty((total, self.field.count))
         # every chain gets its share of each stretch of the hyperparameters
         mixed = rng.permutation(total)
         for own in self._groups(z, rng):
@@ -87,7 +87,7 @@ class Sampler:
     def _groups(self, z: Array, rng: np.random.Generator) -> list[Integers]:
         """Return groups of neighbouring draws: each takes the hyperparameters of one of its members."""
         total, d = z.shape
-        work = self.field.model.design.n + len(self.field.x)
+        work = self.field.model.design.n + self.field.count
         few = int(np.clip(MOST * EASY / max(work, EASY), min(FEWEST, total), min(MOST, total))) if d else 1
         return np.array_split(snake(relaxed(z), CELL), few)
 
@@ -97,10 +97,10 @@ class Sampler:
             # beyond where there is a mode: as at the mode of all
             theta, z = self.mode.theta, np.zeros_like(z)
             field.place(theta)
-        pull = Pulls(self.mode, self.nodes).at(z[None])[0]
+        force = Forces(self.mode, self.nodes).at(z[None])[0]
         if self.strategy == "gaussian" and self.drawn is None:
-            pull = np.zeros_like(pull)
-        near = Shifted(field, pull)
+            force = np.zeros_like(force)
+        near = Shifted(field, force)
         if self.exact or self.drawn is None:
             return field.transform(rng.standard_normal((count, field.dimension))) + near.move
         X, logs = near.draw(rng.standard_normal((count * CANDIDATES, field.dimension)))

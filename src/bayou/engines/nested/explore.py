@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from bayou._types import Array
-from bayou.conditional.field import Field
+from bayou.conditional.field import GaussianField
 from bayou.engines.nested.climb import Peak, climb, curvature
 from bayou.engines.nested.height import height
 from bayou.engines.nested.starts import peaks
@@ -120,7 +120,7 @@ class Mode:
         return np.asarray(self.log_volume + np.log(a + b * z / np.sqrt(BEND**2 + np.square(z))).sum(axis=-1))
 
 
-def explore(field: Field, start: Array | None = None) -> Mode:
+def explore(field: GaussianField, start: Array | None = None) -> Mode:
     """Climb to the highest mode by BFGS with the analytic gradient, then measure curvature and skewness there.
 
     The Hessian is that of central differences of the gradient. Further modes are looked for along the coordinates
@@ -153,7 +153,7 @@ def explore(field: Field, start: Array | None = None) -> Mode:
             out[k], tried = _spread(field, theta, side * axes[:, k], value)
             more += tried
     made = Mode(theta, value, covariance, axes, left, right, used + more, converged, others)
-    if 1 < d <= FEW and field.model.design.n + len(field.x) <= SMALL:
+    if 1 < d <= FEW and field.model.design.n + field.count <= SMALL:
         curves, more = _curves(field, made)
         made = replace(made, curves=curves, evaluations=made.evaluations + more)
     field.place(theta)
@@ -164,7 +164,7 @@ def _phi(z: Array) -> Array:
     return np.asarray(np.square(z) / (PROBE + np.abs(z)))
 
 
-def _curves(field: Field, mode: Mode) -> tuple[Array, int]:
+def _curves(field: GaussianField, mode: Mode) -> tuple[Array, int]:
     """Return how the axes bend (2, d, d), and the evaluations: a few steps uphill, across each axis, far out on it.
 
     The steps are those of Newton's method with the curvature at the mode.
@@ -194,7 +194,7 @@ def _curves(field: Field, mode: Mode) -> tuple[Array, int]:
     return curves, used
 
 
-def _spread(field: Field, theta: Array, axis: Array, top: float) -> tuple[float, int]:
+def _spread(field: GaussianField, theta: Array, axis: Array, top: float) -> tuple[float, int]:
     """Return the sd along half an axis that gives the fall of the log density seen there, and the evaluations."""
     spread = 1.0
     used = 0

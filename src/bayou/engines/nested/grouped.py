@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,10 +12,10 @@ from bayou.binding import log_density_beta
 from bayou.conditional.adaptive import AdaptiveQuadrature
 
 if TYPE_CHECKING:
-    from bayou.conditional.field import Field
+    from bayou.conditional.field import GaussianField
     from bayou.model import Model
 
-__all__ = ["GroupLikelihood", "fixed_covariance", "suitable"]
+__all__ = ["Divided", "GroupLikelihood", "factor_of", "suitable"]
 
 NODES = {1: 7, 2: 5}  # in each dimension, by the number of coefficients of a group, which goes no higher
 FINER = 4  # more nodes, which tell once what the others leave out
@@ -27,19 +28,25 @@ def suitable(model: Model) -> bool:
     return one and model.family.name != "gaussian" and len(design.sigma_levels) <= 1
 
 
-class GroupLikelihood(AdaptiveQuadrature):
+class Divided(ABC):
     """log p(y | beta, theta) with each group's coefficients integrated over nodes around their mode.
 
     One weight for all coefficients of a thousand groups is the product of a thousand weights, and useless; with the
     groups integrated out one by one only the fixed effects are left to be weighted.
     """
 
-    def __init__(self, model: Model) -> None:
-        self.nodes = NODES[model.design.groupings[0].Z.shape[1]]
-        super().__init__(model, self.nodes)
-        self.left_out = 0.0
+    model: Model
+    left_out: float  # by the nodes, of log p(y | beta, theta)
 
-    def log_weights(self, field: Field, theta: Array, mean: Array, Z: Array) -> tuple[Array, Array]:
+    @abstractmethod
+    def evaluated(self, beta: Array, T: Array, dispersion: Array) -> Array:
+        """Return log p(y | beta, theta) (S,) at fixed effects (S, P), a factor T (p, p) and the dispersions."""
+
+    @abstractmethod
+    def refined(self, beta: Array, T: Array, dispersion: Array) -> float:
+        """Return what more nodes would add at fixed effects (P,)."""
+
+    def log_weights(self, field: GaussianField, theta: Array, mean: Array, Z: Array) -> tuple[Array, Array]:
         """Return working fixed effects drawn from their Gaussian, in antithetic pairs, and log weights.
 
         The mean of the weights p(y | beta, theta) p(beta) / q(beta) is p(y | theta) up to the error of the quadrature;
@@ -59,31 +66,42 @@ class GroupLikelihood(AdaptiveQuadrature):
         (2 S, P) and (2 S,).
         """
         P = len(mean)
-        covariance = fixed_covariance(field)
+        covariance = field.fixed_covariance()
         root = np.linalg.cholesky(covariance) if P else covariance
         D = Z @ root.T
         beta = mean + np.concatenate([D, -D])
         half = float(np.log(np.diag(root)).sum()) + 0.5 * P * np.log(2.0 * np.pi)
         squares = np.tile(0.5 * np.square(Z).sum(axis=1), 2)
-        T = np.zeros(self.numbers.shape)
-        T[0] = factor_of(field, theta)
         back, bound = self.model.working.to_printed, self.model.bound
-        out = np.empty(len(beta))
-        for s, one in enumerate(beta):
-            given = self.at(one, T, field.dispersion)
-            out[s] = given + log_density_beta(bound, back @ one) + half + squares[s]
-        return beta, out - field.value()
+        prior = np.array([log_density_beta(bound, back @ one) for one in beta])
+        given = self.evaluated(beta, factor_of(field, theta), field.dispersion)
+        return beta, given + self.left_out + prior + half + squares - field.value()
 
-    def measure(self, field: Field, theta: Array) -> float:
+    def measure(self, field: GaussianField, theta: Array) -> float:
         """Return, and add from now on, what more nodes would add where the field is placed, at theta."""
-        T = np.zeros(self.numbers.shape)
-        T[0] = factor_of(field, theta)
-        found = self.at(field.x[field.columns["beta"]], T, field.dispersion)
-        self.left_out = float(self.change(self.nodes + FINER)) if np.isfinite(found) else 0.0
+        self.left_out = self.refined(field.x[field.columns["beta"]], factor_of(field, theta), field.dispersion)
         return self.left_out
+
+
+class GroupLikelihood(Divided, AdaptiveQuadrature):
+    """The same among rows that are here."""
+
+    def __init__(self, model: Model) -> None:
+        self.nodes = NODES[model.design.groupings[0].Z.shape[1]]
+        AdaptiveQuadrature.__init__(self, model, self.nodes)
+        self.left_out = 0.0
+
+    def evaluated(self, beta: Array, T: Array, dispersion: Array) -> Array:
+        """Return log p(y | beta, theta) at each row of beta (S, P); see `Divided`."""
+        return np.array([self.at(one, T, dispersion) for one in beta])
+
+    def refined(self, beta: Array, T: Array, dispersion: Array) -> float:
+        """Return what more nodes would add at one place; see `Divided`."""
+        return float(self.change(self.nodes + FINER)) if np.isfinite(self.at(beta, T, dispersion)) else 0.0
 
     def at(self, beta: Array, T: Array, dispersion: Array) -> float:
         """Return log p(y | beta, theta), without derivatives; minus infinity where there is none."""
+        T = T.reshape(self.numbers.shape)
         if not self.settle(self.join(beta, T, dispersion)):
             return -np.inf
         found = self._run(*self._grid, slopes=False)
@@ -91,20 +109,10 @@ class GroupLikelihood(AdaptiveQuadrature):
             self.states.u[:] = 0.0
             found = self._run(*self._grid, slopes=False)
         self._value = found
-        return self.value() + self.left_out if np.isfinite(found) else -np.inf
+        return self.value() if np.isfinite(found) else -np.inf
 
 
-def fixed_covariance(field: Field) -> Array:
-    """Return the covariance (P, P) of the working fixed effects where a field is placed."""
-    where = field.columns["beta"]
-    P = where.stop - where.start
-    units = np.zeros((P, len(field.x)))
-    units[:, where] = np.eye(P)
-    covariance = np.array([field.solve(unit)[where] for unit in units]).reshape(P, P)
-    return np.asarray(0.5 * (covariance + covariance.T))
-
-
-def factor_of(field: Field, theta: Array) -> Array:
+def factor_of(field: GaussianField, theta: Array) -> Array:
     """Return a lower factor (p, p) of the covariance of the one grouping factor's coefficients."""
     named = field.unpack_theta(theta[None])
     grouping = field.model.design.groupings[0]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from bayou._types import Array
-from bayou.conditional.field import Field
+from bayou.conditional.field import GaussianField
 
 __all__ = ["height"]
 
 
-def height(field: Field, theta: Array) -> float:
+def height(field: GaussianField, theta: Array) -> float:
     """Return log p(y | theta) + log p(theta); minus infinity where there is no mode of the coefficients to be found.
 
     It leaves the field placed at theta (d,).

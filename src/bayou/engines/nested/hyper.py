@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from bayou._types import Array
-from bayou.conditional.field import Field
+from bayou.conditional.field import GaussianField
 from bayou.engines.nested.design import product
 from bayou.engines.nested.explore import Mode
 from bayou.engines.nested.survey import Nodes, relaxed, stretched
@@ -31,13 +31,13 @@ BEYOND = 3  # sds that a tail is continued
 KNOWN = 8  # sds on either side of the mode where the prior is looked at
 
 
-def internal_rows(field: Field, theta: Array) -> Array:
+def internal_rows(field: GaussianField, theta: Array) -> Array:
     """Return the printed hyperparameters (rows,) on the scales where they are about normal."""
     values = field.natural(theta)
     return np.array([float(SCALES[row.scale].internal(v)) for row, v in zip(field.rows, values, strict=True)])
 
 
-def _directions(field: Field, theta: Array) -> Array:
+def _directions(field: GaussianField, theta: Array) -> Array:
     """Return the derivatives (rows, d) of `internal_rows` at theta, by central differences."""
     d, h = len(theta), 1e-5
     out = np.empty((len(field.rows), d))
@@ -54,7 +54,7 @@ class Known:
     It need not be exact to be of use: what is left out of the interpolation is put back.
     """
 
-    def __init__(self, field: Field, mode: Mode, j: int) -> None:
+    def __init__(self, field: GaussianField, mode: Mode, j: int) -> None:
         self.j = j
         sd = float(np.sqrt(mode.covariance[j, j]))
         self.points = mode.theta[j] + sd * np.linspace(-KNOWN, KNOWN, 16 * KNOWN + 1)
@@ -127,7 +127,7 @@ class Interpolant:
         return np.where(r.min(axis=1) > FAR * np.sqrt(self.d), -np.inf, np.minimum(out, 1.0))
 
 
-def hyper_marginals(field: Field, mode: Mode, nodes: Nodes) -> list[Marginal]:
+def hyper_marginals(field: GaussianField, mode: Mode, nodes: Nodes) -> list[Marginal]:
     """Return the marginal of each printed hyperparameter, in the order of the field's rows.
 
     On a grid: of one hyperparameter the nodes themselves; of two and three the interpolated log density, integrated

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from bayou._types import Array, Integers
-from bayou.conditional.field import Field
+from bayou.conditional.field import Field, GaussianField
 from bayou.engines.nested.design import snake
 from bayou.engines.nested.explore import Mode
-from bayou.engines.nested.grouped import GroupLikelihood, fixed_covariance, suitable
+from bayou.engines.nested.grouped import suitable
 from bayou.engines.nested.height import height
+from bayou.engines.nested.likelihood import Rows
 from bayou.engines.nested.proposal import propose
 from bayou.engines.nested.survey import Nodes, over, relaxed
 
@@ -110,14 +112,14 @@ def _log_mean(values: Array) -> Array:
 
 
 class Shifted:
-    """The Gaussian at one theta with its mean moved by Sigma A'r, and exact log weights of draws from it.
+    """The Gaussian at one theta with its mean moved by Sigma s, and exact log weights of draws from it.
 
     Where it is exact for all coefficients there is nothing to move, and the weights are equal.
     """
 
-    def __init__(self, field: Field, r: Array, exact: bool = False) -> None:
+    def __init__(self, field: Field, force: Array, exact: bool = False) -> None:
         self.field = field
-        self.slope = np.zeros_like(field.x) if exact else field.project(r)
+        self.slope = np.zeros_like(field.x) if exact else force
         self.move = self.slope if exact else field.solve(self.slope)
         self.half = 0.5 * float(self.move @ self.slope)
         self.exact = exact
@@ -142,12 +144,21 @@ def terms(d: int) -> int:
     return 1 + d + d * (d + 1) // 2
 
 
-def model_size(field: Field) -> int:
+def model_size(field: GaussianField) -> int:
     """Return rows and coefficients together."""
-    return field.model.design.n + len(field.x)
+    return field.model.design.n + field.count
 
 
-def sizes(field: Field, mode: Mode, nodes: Nodes, exact: bool, rng: np.random.Generator) -> tuple[int, int]:
+def by_groups(field: GaussianField, rows: Rows) -> bool:
+    """Return whether the groups of a model are integrated one by one: of those that are large, or elsewhere."""
+    if field.divided:
+        return True
+    return not rows.gaussian and model_size(field) > EASY and suitable(field.model)
+
+
+def sizes(
+    field: GaussianField, mode: Mode, nodes: Nodes, rows: Rows, rng: np.random.Generator
+) -> tuple[int, int]:
     """Return how many hyperparameters to draw, and how many pairs of coefficients for each.
 
     The first follows from the size of the model, the second from the weights at the mode: neither depends on the
@@ -159,12 +170,13 @@ def sizes(field: Field, mode: Mode, nodes: Nodes, exact: bool, rng: np.random.Ge
         # enough for a parabola
         least = 16 + 2 * terms(field.size)
         thetas = max(least, int(thetas * (EASY / work) ** 1.5))
-    if exact:
+    if rows.gaussian:
         return thetas, 1
-    if work > EASY and suitable(field.model):
+    if by_groups(field, rows):
         return thetas, GROUPED_PAIRS
-    pull = Pulls(mode, nodes).at(np.zeros((1, field.size)))[0]
-    _, logs = Shifted(field, pull).draw(rng.standard_normal((PILOT, field.dimension)))
+    assert isinstance(field, Field)
+    force = Forces(mode, nodes).at(np.zeros((1, field.size)))[0]
+    _, logs = Shifted(field, force).draw(rng.standard_normal((PILOT, field.dimension)))
     w = np.exp(logs - logs.max())
     pairs = w[:PILOT] + w[PILOT:]
     variance = float(pairs.var() / max(pairs.mean() ** 2, 1e-300))
@@ -172,21 +184,21 @@ def sizes(field: Field, mode: Mode, nodes: Nodes, exact: bool, rng: np.random.Ge
     return thetas, int(2 ** np.ceil(np.log2(min(max(wanted, PAIRS[field.size > 1]), MOST_PAIRS))))
 
 
-class Pulls:
+class Forces:
     """The forces that move the means of the nodes, averaged over those that are near."""
 
     def __init__(self, mode: Mode, nodes: Nodes) -> None:
         self.mode = mode
-        self.centres, self.pulls = relaxed(nodes.stacked("z")), nodes.stacked("pull")
+        self.centres, self.forces = relaxed(nodes.stacked("z")), nodes.stacked("force")
 
     def at(self, z: Array) -> Array:
-        """Return the force (M, n) at coordinates z (M, d)."""
+        """Return the force (M, N) at coordinates z (M, d)."""
         squares = np.square(relaxed(z)[:, None] - self.centres).sum(axis=2) / NEAR**2
         weight = np.exp(-0.5 * (squares - squares.min(axis=1, keepdims=True)))
-        return np.asarray((weight / weight.sum(axis=1, keepdims=True)) @ self.pulls)
+        return np.asarray((weight / weight.sum(axis=1, keepdims=True)) @ self.forces)
 
 
-def _sds(field: Field) -> dict[int, list[int]]:
+def _sds(field: GaussianField) -> dict[int, list[int]]:
     """Return which hyperparameters are logarithms of sds, and which others mean nothing where that sd is zero."""
     found: dict[int, list[int]] = {}
     for part in field.parts:
@@ -197,11 +209,11 @@ def _sds(field: Field) -> dict[int, list[int]]:
 
 
 def particles(
-    field: Field,
+    field: GaussianField,
     mode: Mode,
     nodes: Nodes,
     unit: Unit,
-    exact: bool,
+    rows: Rows,
     count: tuple[int, int],
     rng: np.random.Generator,
     cores: int,
@@ -217,8 +229,8 @@ def particles(
         Left somewhere among the draws, or (for large models) where it was.
     unit
         In which the coefficients are followed.
-    exact
-        Whether the Gaussian of the coefficients is exact: their weights are then equal.
+    rows
+        Where their Gaussian is exact the weights of the coefficients are equal.
     count
         Of hyperparameters, and of pairs of coefficients for each.
     """
@@ -227,67 +239,72 @@ def particles(
     order: Integers = snake(relaxed(z), 0.5)
     z, log_proposal = z[order], log_proposal[order]
     thetas = mode.at(z)
-    pulls = Pulls(mode, nodes)
+    forces = Forces(mode, nodes)
     block = int(max(1, min(M, BLOCK // (2 * pairs * len(unit.centre)))))
     seeds = rng.integers(2**63, size=-(-M // block))
 
-    grouped = not exact and model_size(field) > EASY and suitable(field.model)
+    work: Any = _by_groups if by_groups(field, rows) else _as_a_whole
 
-    def of_block(own: Field, b: int) -> tuple[Array, Array, Array, Array]:
+    def of_block(own: GaussianField, b: int) -> tuple[Array, Array, Array, Array]:
         some = slice(b * block, (b + 1) * block)
         draw = np.random.default_rng(int(seeds[b]))
-        work = _by_groups if grouped else _as_a_whole
         before, own.settled = own.settled, SETTLED
         own.chords = model_size(own) > EASY
-        out = work(own, thetas[some], pulls.at(z[some]), pairs, unit, draw, exact)
+        out: tuple[Array, Array, Array, Array] = work(own, thetas[some], forces.at(z[some]), pairs, unit, draw, rows)
         own.settled, own.chords = before, False
         return out
 
     parts = over(field, list(range(len(seeds))), of_block, cores, 1)
     heights, ratios, plain, weighted = (np.concatenate([p[k] for p in parts]) for k in range(4))
-    ratios = np.zeros_like(ratios) if exact else np.where(np.isnan(ratios), -np.inf, ratios)
+    ratios = np.zeros_like(ratios) if rows.gaussian else np.where(np.isnan(ratios), -np.inf, ratios)
     return Particles(thetas, heights - log_proposal, ratios, plain, weighted)
 
 
 def _as_a_whole(
-    field: Field, thetas: Array, pulls: Array, pairs: int, unit: Unit, rng: np.random.Generator, exact: bool
+    field: Field, thetas: Array, forces: Array, pairs: int, unit: Unit, rng: np.random.Generator, rows: Rows
 ) -> tuple[Array, Array, Array, Array]:
     """Return heights (B,), log ratios (B, 2 pairs) and moments (B, 3, W) of draws of all coefficients at once."""
     Z = rng.standard_normal((len(thetas), pairs, field.dimension))
     heights, ratios = np.full(len(Z), -np.inf), np.zeros((len(Z), 2 * pairs))
-    X = np.zeros((len(Z), 2 * pairs, len(field.x)))
+    X = np.zeros((len(Z), 2 * pairs, field.count))
     for i, theta in enumerate(thetas):
         heights[i] = height(field, theta)
         if np.isfinite(heights[i]):
-            X[i], ratios[i] = Shifted(field, pulls[i], exact).draw(Z[i])
+            X[i], ratios[i] = Shifted(field, forces[i], rows.gaussian).draw(Z[i])
     return heights, ratios, *_moments(unit.standardised(X), ratios)
 
 
 def _by_groups(
-    field: Field, thetas: Array, pulls: Array, pairs: int, unit: Unit, rng: np.random.Generator, exact: bool
+    field: GaussianField,
+    thetas: Array,
+    forces: Array,
+    pairs: int,
+    unit: Unit,
+    rng: np.random.Generator,
+    rows: Rows,
 ) -> tuple[Array, Array, Array, Array]:
     """Return the same with the groups integrated by quadrature: draws of the fixed effects alone.
 
     The moments of the groups' coefficients are those of the moved Gaussian, and so are, but for what the weights
-    change, those of the fixed effects. ``exact`` is not asked for: no Gaussian response comes here.
+    change, those of the fixed effects.
     """
     where = unit.fixed
     P = where.stop - where.start
     Z = rng.standard_normal((len(thetas), pairs, P))
     heights, ratios = np.full(len(Z), -np.inf), np.zeros((len(Z), 2 * pairs))
     plain, weighted = np.zeros((len(Z), 3, len(unit.centre))), np.zeros((len(Z), 3, len(unit.centre)))
-    groups = GroupLikelihood(field.model)
+    groups = rows.groups()
     field.place(unit.theta)
     groups.measure(field, unit.theta)
-    N = len(field.x)
+    N = field.count
     fixed = [*range(where.start, where.stop), *range(N, N + P)]
     for i, theta in enumerate(thetas):
         heights[i] = height(field, theta)
         if not np.isfinite(heights[i]):
             continue
-        mean = field.x + Shifted(field, pulls[i]).move
+        mean = field.x + field.solve(forces[i])
         d = unit.standardised(mean)
-        own = unit.to_printed @ fixed_covariance(field) @ unit.to_printed.T
+        own = unit.to_printed @ field.fixed_covariance() @ unit.to_printed.T
         v = np.maximum(np.concatenate([field.variances(), np.diag(own)]), 0.0) / np.square(unit.scale)
         plain[i] = weighted[i] = d, v + d * d, 3.0 * d * v + d**3
         beta, ratios[i] = groups.log_weights(field, theta, mean[where], Z[i])

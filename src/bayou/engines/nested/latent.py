@@ -13,7 +13,7 @@ from bayou.engines.nested.skew import halves
 from bayou.engines.nested.survey import Nodes
 
 if TYPE_CHECKING:
-    from bayou.conditional.field import Field
+    from bayou.conditional.field import GaussianField
 
 __all__ = ["Parts", "matched", "parts_of", "unit_of"]
 
@@ -51,7 +51,7 @@ class Parts:
         return np.stack([self.weights @ m for m in moments])
 
 
-def parts_of(field: Field, nodes: Nodes) -> tuple[Parts, Parts]:
+def parts_of(field: GaussianField, nodes: Nodes) -> tuple[Parts, Parts]:
     """Return the mixtures over the nodes: normal parts, and with the skewness that the strategy gives each part."""
     where, back = field.columns["beta"], field.model.working.to_printed
     means, sds = nodes.stacked("mean"), nodes.stacked("sd")
@@ -72,7 +72,7 @@ def _split(parts: Parts, skewness: Array) -> Parts:
     return Parts(np.tile(0.5 * parts.weights, 2), means.reshape(-1, means.shape[2]), sds.reshape(-1, sds.shape[2]))
 
 
-def unit_of(field: Field, parts: Parts, theta: Array) -> Unit:
+def unit_of(field: GaussianField, parts: Parts, theta: Array) -> Unit:
     """Return the units of the coefficients: their means and sds; theta is the mode."""
     sd = parts.sd
     where = field.columns["beta"]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bayou._types import Array
-from bayou.conditional.hermite import hermite_rule
+from bayou.conditional.field import Field, GaussianField
+from bayou.engines.nested.grouped import Divided, GroupLikelihood
+from bayou.engines.nested.variational import corrected_mean
 from bayou.families.rows import row_derivatives
 
 if TYPE_CHECKING:
@@ -16,25 +19,63 @@ if TYPE_CHECKING:
     from bayou.engines.nested.survey import Node
     from bayou.model import Model
 
-__all__ = ["Likelihood", "normal_rule"]
+__all__ = ["Likelihood", "Rows", "RowsThere"]
 
 STACKED = 5000  # rows up to which all nodes of a rule are evaluated in one call
 
 
-def normal_rule(nodes: int) -> tuple[Array, Array]:
-    """Return points and weights (nodes,) of Gauss-Hermite quadrature for the standard normal density."""
-    x, log_weights = hermite_rule(nodes)
-    weights = np.exp(log_weights - 0.5 * np.square(x))
-    return x, weights / weights.sum()
+@dataclass(frozen=True, eq=False)
+class RowsThere:
+    """The linear predictor of each row at one theta.
+
+    Attributes
+    ----------
+    eta, row_sd
+        (n,) mean (the strategy's) and sd.
+    dispersion
+        (n,) or None.
+    weight
+        (n,) curvatures of the log likelihoods at the mode: W of the precision A'WA + Q.
+    """
+
+    eta: Array
+    row_sd: Array
+    dispersion: Array | None
+    weight: Array
 
 
-class Likelihood:
-    """The rows of one model, in the order of its data.
+class Rows(ABC):
+    """What the engine asks of the rows, wherever they are.
 
     Attributes
     ----------
     gaussian
         Whether log p(y | eta) is a parabola in eta, so that the Gaussian of x given theta is exact.
+    """
+
+    gaussian: bool
+
+    @abstractmethod
+    def corrected(self, field: GaussianField, theta: Array) -> tuple[Array, Array, bool]:
+        """Return the move d (N,) of the mean at theta, the force s (N,) with d = Sigma s, and whether it was found.
+
+        The field must be placed at theta.
+        """
+
+    @abstractmethod
+    def there(self, field: GaussianField, theta: Array, mean: Array) -> RowsThere | None:
+        """Return the rows at theta, where the field is placed, the coefficients' mean (N,) given; None if elsewhere."""
+
+    @abstractmethod
+    def groups(self) -> Divided:
+        """Return the likelihood of the rows given the fixed effects, group by group."""
+
+
+class Likelihood(Rows):
+    """The rows of one model, in the order of its data.
+
+    Attributes
+    ----------
     frequency
         (n,) how many rows as given are like each; what is asked of single rows is asked of `given`.
     """
@@ -56,9 +97,32 @@ class Likelihood:
         reduced = self.model.design.reduced
         return self if reduced is None or reduced.distinct is None else _Given(self.model, reduced.distinct)
 
-    def at(self, node: Node) -> Node:
+    def corrected(self, field: GaussianField, theta: Array) -> tuple[Array, Array, bool]:
+        """Return move, force and whether they were found; see `Rows`."""
+        assert isinstance(field, Field)
+        sd = np.sqrt(np.maximum(field.row_variances(), 0.0))
+        dispersion = self.dispersion(field.unpack_theta(theta[None]))
+        move, r, settled = corrected_mean(field, self, dispersion, sd)
+        return move, field.project(r), settled
+
+    def there(self, field: GaussianField, theta: Array, mean: Array) -> RowsThere:
+        """Return the rows at theta; see `Rows`."""
+        assert isinstance(field, Field)
+        return RowsThere(
+            field.predictor(mean),
+            np.sqrt(np.maximum(field.row_variances(), 0.0)),
+            self.dispersion(field.unpack_theta(theta[None])),
+            field.point.weight.copy(),
+        )
+
+    def groups(self) -> Divided:
+        """Return the likelihood of the rows given the fixed effects, group by group."""
+        return GroupLikelihood(self.model)
+
+    def at(self, node: Node) -> RowsThere:
         """Return what a node says of these rows."""
-        return node
+        assert node.rows is not None
+        return node.rows
 
     def predictor(self, eta: Array) -> Array:
         """Return the predictor (…, n) of these rows, given that of the model's."""
@@ -128,11 +192,12 @@ class _Given(Likelihood):
     def predictor(self, eta: Array) -> Array:
         return np.asarray(eta[..., self._kept] + self._shift)
 
-    def at(self, node: Node) -> Node:
-        eta, kept = self.predictor(node.eta), self._kept
+    def at(self, node: Node) -> RowsThere:
+        there, kept = super().at(node), self._kept
+        eta = self.predictor(there.eta)
         # curvatures add up: each row has its share of that of the row that it went into
         _, curvature = self.derivatives(eta, None)
         curvature = np.maximum(curvature, 0.0)
-        whole = np.bincount(kept, weights=self.frequency * curvature, minlength=len(node.eta))[kept]
+        whole = np.bincount(kept, weights=self.frequency * curvature, minlength=len(there.eta))[kept]
         share = np.divide(curvature, whole, out=np.zeros(self.n), where=whole > 0.0)
-        return replace(node, eta=eta, row_sd=node.row_sd[kept], weight=share * node.weight[kept])
+        return RowsThere(eta, there.row_sd[kept], there.dispersion, share * there.weight[kept])

@@ -19,7 +19,7 @@ from bayou.posterior.lazy import DrawnOnDemand
 if TYPE_CHECKING:
     from bayou.model import Model
 
-__all__ = ["continued", "posterior"]
+__all__ = ["CHAINS", "WARMUP", "continued", "instead", "posterior"]
 
 CHAINS = 4
 WARMUP = 500
@@ -50,15 +50,18 @@ def posterior(model: Model, engine: str, found: Found, draws: int, seed: int) ->
     for k, name in enumerate(found.names):
         marginals[name] = _marginal(parts, parts.means.shape[1] - P + k) if k < P else hyper[k - P]
     approximation = _approximation(found, marginals, _effects(found, parts, names), messages, check, corrected)
-    sampler = Sampler(
-        found.field, found.mode, found.nodes, found.strategy, found.rows.gaussian,
-        None if corrected is None else found.particles,
-        None if corrected is None else corrected.weights.exact,
-    )  # fmt: skip
+    drawn_from = found.particles if corrected is not None else None
+    weights = None if corrected is None else corrected.weights.exact
+
+    def sampled() -> dict[str, Any]:
+        field, rows, nodes = found.here
+        sampler = Sampler(field, found.mode, nodes, found.strategy, rows.gaussian, drawn_from, weights)
+        return sampler(CHAINS, draws, seed, names)
+
     lead = (CHAINS, draws)
     one = {**found.field.unpack(found.field.x[None], names), **found.field.unpack_theta(found.mode.theta[None], names)}
     shapes = {name: (*lead, *values.shape[1:]) for name, values in one.items()}
-    drawn = DrawnOnDemand(shapes, lambda: sampler(CHAINS, draws, seed, names))
+    drawn = DrawnOnDemand(shapes, sampled)
     return Posterior(
         model=model, engine=engine, draws=drawn, statistics={}, info=_info(found, messages),
         approximation=approximation,
@@ -69,9 +72,15 @@ def continued(
     model: Model, engine: str, found: Found, draws: int, cores: int, rng: np.random.Generator
 ) -> Posterior:
     """Go on by Markov chain from the approximation, and return what it finds."""
+    by_groups = model.effects == ()
+    result = _by_groups(model, draws, cores, rng) if by_groups else _by_field(model, found, draws, cores, rng)
+    return instead(result, engine, found)
+
+
+def instead(result: Posterior, engine: str, found: Found) -> Posterior:
+    """Return what a chain found, with what the approximation tells that failed its check."""
     corrected = found.corrected
-    assert corrected is not None and found.particles is not None
-    result = _by_groups(model, draws, cores, rng) if model.effects == () else _by_field(model, found, draws, cores, rng)
+    assert corrected is not None
     sentence = f"The self-check failed: {', '.join(corrected.reasons)}. The answer is that of a Markov chain instead."
     messages = [*found.messages, sentence]
     values = {name: result.values(place) for name, place in result.rows.items()}
@@ -105,7 +114,7 @@ def _by_field(model: Model, found: Found, draws: int, cores: int, rng: np.random
     starts = thetas[rng.choice(len(thetas), CHAINS, p=weights)] if np.isfinite(weights).all() else None
     return continue_from(
         model, found.mode.theta, spread, rng, draws=draws, warmup=WARMUP, chains=CHAINS, cores=cores, progress=False,
-        starts=starts, approximation=found.field,
+        starts=starts, approximation=found.here[0],
     )  # fmt: skip
 
 
@@ -142,7 +151,8 @@ def _approximation(
 
     def criteria() -> Scores:
         found.field.model.design.require_rows("A criterion of prediction (DIC, WAIC, CPO, PIT)")
-        return scores(found.rows, nodes, shares)
+        _, rows, looked = found.here
+        return scores(rows, looked, shares)
 
     return Approximation(
         method=method,

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayou.conditional.field import Field
+from bayou.conditional.field import Field, GaussianField
 from bayou.engines.nested.check import LARGEST_ERROR, LARGEST_SHIFT, LEAST_SIZE, Corrected, correct
 from bayou.engines.nested.climb import Peak
 from bayou.engines.nested.explore import Mode, explore
 from bayou.engines.nested.hyper import hyper_marginals
 from bayou.engines.nested.importance import EASY, Particles, model_size, particles, sizes
 from bayou.engines.nested.latent import Parts, parts_of, unit_of
-from bayou.engines.nested.likelihood import Likelihood
+from bayou.engines.nested.likelihood import Likelihood, Rows
 from bayou.engines.nested.survey import Nodes, survey
 from bayou.engines.starts import starting_theta
 from bayou.errors import BayouError, Unsupported
@@ -49,9 +50,9 @@ class Found:
         Of each stretch of the way.
     """
 
-    field: Field
+    field: GaussianField
     mode: Mode
-    rows: Likelihood
+    rows: Rows
     nodes: Nodes
     strategy: str
     parts: Parts
@@ -66,13 +67,27 @@ class Found:
         """Why the check failed; empty if it passed, and where there was none."""
         return () if self.corrected is None else self.corrected.reasons
 
+    @cached_property
+    def here(self) -> tuple[Field, Likelihood, Nodes]:
+        """The approximation, the rows and the nodes in this process, wherever they were found."""
+        if isinstance(self.field, Field):
+            assert isinstance(self.rows, Likelihood)
+            return self.field, self.rows, self.nodes
+        field, rows = Field(self.field.model), Likelihood(self.field.model)
+        looked = []
+        for node in self.nodes.nodes:
+            if field.place(node.theta):
+                node = replace(node, rows=rows.there(field, node.theta, node.mean))
+            looked.append(node)
+        return field, rows, replace(self.nodes, nodes=tuple(looked))
+
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the printed rows, the fixed effects first."""
         return row_names(self.field)
 
 
-def row_names(field: Field) -> tuple[str, ...]:
+def row_names(field: GaussianField) -> tuple[str, ...]:
     """Return the names of the printed rows of a model, the fixed effects first."""
     coefficients = field.model.design.coefficients
     return (*(f"beta[{c}]" for c in coefficients), *(row.name for row in field.rows))
@@ -81,28 +96,37 @@ def row_names(field: Field) -> tuple[str, ...]:
 def find(
     model: Model, strategy: str, kind: str, check: bool, cores: int, rng: np.random.Generator
 ) -> Found:
-    """Explore, survey, integrate and check.
+    """Explore, survey, integrate and check a model; raises what `search` does, and what its `Field`."""
+    require_one_dispersion(model)
+    return search(Field(model), Likelihood(model), strategy, kind, check, cores, rng)
 
-    Raises
-    ------
-    Unsupported
-        For fixed effects that cannot be integrated out, for a grid of more than four hyperparameters, and for one
-        dispersion per level of a family that is not Gaussian.
-    BayouError
-        If the density of the hyperparameters has no mode to be found.
-    """
-    started = time.perf_counter()
+
+def require_one_dispersion(model: Model) -> None:
+    """Refuse one dispersion per level of a family that is not Gaussian."""
     if len(model.design.sigma_levels) > 1 and model.family.name != "gaussian":
         raise Unsupported(
             f"INLA takes one {model.family.dispersion} for all rows; sigma_by= gives a {model.family.name} response "
             "several. Leave sigma_by out, or use engine='metropolis'."
         )
-    field = Field(model)
+
+
+def search(
+    field: GaussianField, rows: Rows, strategy: str, kind: str, check: bool, cores: int, rng: np.random.Generator
+) -> Found:
+    """Explore, survey, integrate and check, wherever the rows are.
+
+    Raises
+    ------
+    Unsupported
+        For a grid of more than four hyperparameters.
+    BayouError
+        If the density of the hyperparameters has no mode to be found.
+    """
+    started = time.perf_counter()
     if kind == "grid" and field.size > MOST_ON_A_GRID:
         raise Unsupported(
             f"A grid over {field.size} hyperparameters has too many nodes. Use nodes='ccd' (nodes='auto' takes it)."
         )
-    rows = Likelihood(model)
     try:
         mode = explore(field, starting_theta(field))
     except ArithmeticError as error:
@@ -147,16 +171,16 @@ def find(
 
 
 def _checked(
-    field: Field, mode: Mode, nodes: Nodes, base: Parts, parts: Parts, hyper: tuple[Marginal, ...], rows: Likelihood,
-    strategy: str, rng: np.random.Generator, cores: int,
+    field: GaussianField, mode: Mode, nodes: Nodes, base: Parts, parts: Parts, hyper: tuple[Marginal, ...],
+    rows: Rows, strategy: str, rng: np.random.Generator, cores: int,
 ) -> tuple[Particles, Corrected]:  # fmt: skip
     """Draw and weigh; where that is nearly enough, add many draws."""
     field.place(mode.theta)
     unit = unit_of(field, base, mode.theta)
-    thetas, pairs = sizes(field, mode, nodes, rows.gaussian, rng)
+    thetas, pairs = sizes(field, mode, nodes, rows, rng)
     moved = base if strategy != "gaussian" else _moved(field, nodes, base)
     names = row_names(field)
-    drawn = particles(field, mode, nodes, unit, rows.gaussian, (thetas, pairs), rng, cores)
+    drawn = particles(field, mode, nodes, unit, rows, (thetas, pairs), rng, cores)
     corrected = correct(field, mode, nodes, moved, parts, hyper, unit, drawn, names)
     for _ in range(ROUNDS):
         near = corrected.k_hat < HOPELESS and corrected.effective_size > NEARLY * LEAST_SIZE
@@ -166,7 +190,7 @@ def _checked(
         lacking = max(LEAST_SIZE / corrected.effective_size, (corrected.error / LARGEST_ERROR) ** 2)
         more = int(np.clip(np.ceil(ENOUGH * lacking - 1.0), *MORE)) if model_size(field) <= EASY else 2
         seen = _adapted(mode, drawn, corrected)
-        added = particles(field, seen, nodes, unit, rows.gaussian, (more * thetas, pairs), rng, cores)
+        added = particles(field, seen, nodes, unit, rows, (more * thetas, pairs), rng, cores)
         drawn = drawn.joined(added)
         corrected = correct(field, mode, nodes, moved, parts, hyper, unit, drawn, names)
     return drawn, corrected
@@ -186,13 +210,13 @@ def _adapted(mode: Mode, drawn: Particles, corrected: Corrected) -> Mode:
     return replace(mode, others=(*mode.others, Peak(mean, mode.height, covariance)))
 
 
-def _moved(field: Field, nodes: Nodes, base: Parts) -> Parts:
+def _moved(field: GaussianField, nodes: Nodes, base: Parts) -> Parts:
     """Return the mixtures of the moved Gaussians that the particles are drawn from, where the strategy moves none."""
     means = base.means.copy()
     back, where = field.model.working.to_printed, field.columns["beta"]
     for k, node in enumerate(nodes.nodes):
-        if node.pull.any():
+        if node.force.any():
             field.place(node.theta)
-            move = field.solve(field.project(node.pull))
+            move = field.solve(node.force)
             means[k] += np.concatenate([move, back @ move[where]])
     return Parts(base.weights, means, base.sds)

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from bayou._types import Array
-from bayou.conditional.field import Field
+from bayou.conditional.field import GaussianField
 from bayou.engines.nested.climb import Peak, climb, curvature
 from bayou.engines.nested.height import height
 
@@ -30,7 +30,7 @@ DIP = 0.05  # between two modes
 ROUNDS = 3
 
 
-def peaks(field: Field, first: Peak, start: Array) -> tuple[Peak, tuple[Peak, ...], int]:
+def peaks(field: GaussianField, first: Peak, start: Array) -> tuple[Peak, tuple[Peak, ...], int]:
     """Return the highest mode, the others that count, and the evaluations.
 
     From the highest known mode it walks along each coordinate, and climbs wherever the density rises again: no further
@@ -63,13 +63,13 @@ def peaks(field: Field, first: Peak, start: Array) -> tuple[Peak, tuple[Peak, ..
     return best, tuple(sorted(kept, key=lambda p: -p.height)), used
 
 
-def _joined(field: Field, one: Peak, other: Peak) -> bool:
+def _joined(field: GaussianField, one: Peak, other: Peak) -> bool:
     """Return whether the density between two modes does not fall below both."""
     least = min(one.height, other.height) - DIP
     return all(height(field, other.theta + f * (one.theta - other.theta)) > least for f in (0.25, 0.5, 0.75))
 
 
-def _starts(field: Field, best: Peak, start: Array) -> tuple[list[Array], int]:
+def _starts(field: GaussianField, best: Peak, start: Array) -> tuple[list[Array], int]:
     """Return points from which the density rises away from a mode, and how many were looked at."""
     found: list[Array] = []
     looked = 0
@@ -95,9 +95,9 @@ def _starts(field: Field, best: Peak, start: Array) -> tuple[list[Array], int]:
     return found, looked
 
 
-def _rungs(field: Field, start: Array) -> list[list[float]]:
+def _rungs(field: GaussianField, start: Array) -> list[list[float]]:
     """Return for each hyperparameter where to look: fixed places, and the top of its prior."""
-    whole = field.model.design.n + len(field.x) <= CHEAP
+    whole = field.model.design.n + field.count <= CHEAP
     rungs: list[list[float]] = []
     for part in field.parts:
         own = start[part.hyper]

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 
 from bayou._types import Array
-from bayou.conditional.field import Field
+from bayou.conditional.field import Field, GaussianField
 from bayou.engines.nested.design import composite, composite_weights, neighbours
 from bayou.engines.nested.explore import Mode
 from bayou.engines.nested.height import height
-from bayou.engines.nested.likelihood import Likelihood
+from bayou.engines.nested.likelihood import Rows, RowsThere
 from bayou.engines.nested.skew import simplified
-from bayou.engines.nested.variational import corrected_mean
 
 __all__ = ["Node", "Nodes", "look", "over", "survey"]
 
@@ -44,16 +43,12 @@ class Node:
         (N + P,) of the coefficients and of the fixed effects as printed; zeros where the strategy gives none.
     covariance
         (P, P) of the working fixed effects.
-    eta, row_sd
-        (n,) mean (the strategy's) and sd of the linear predictor.
-    dispersion
-        (n,) or None.
-    weight
-        (n,) curvatures of the rows' log likelihoods at the mode: W of the precision A'WA + Q.
-    pull
-        (n,) the force on the rows that moves the mean to that of the variational correction; zeros without one.
+    force
+        (N,) what moves the mean to that of the variational correction, Sigma force; zeros without one.
     settled
         Whether the correction was found.
+    rows
+        The linear predictor; None where the rows are elsewhere.
     """
 
     z: Array
@@ -64,12 +59,9 @@ class Node:
     sd: Array
     skewness: Array
     covariance: Array
-    eta: Array
-    row_sd: Array
-    dispersion: Array | None
-    weight: Array
-    pull: Array
+    force: Array
     settled: bool
+    rows: RowsThere | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,13 +125,15 @@ def _log_sum(values: Array) -> float:
     return top + float(np.log(np.exp(values - top).sum())) if np.isfinite(top) else top
 
 
-def over(field: Field, items: Sequence[Any], work: Callable[[Field, Any], Any], cores: int, chunk: int) -> list[Any]:
+def over(
+    field: GaussianField, items: Sequence[Any], work: Callable[[Any, Any], Any], cores: int, chunk: int
+) -> list[Any]:
     """Return work(field, item) of all items, in order.
 
     A large model's are shared among threads in chunks, each with a clone of the field that stands where this one
     stands: which chunks there are does not depend on the number of threads, and so neither do the results.
     """
-    if field.model.design.n + len(field.x) < LARGE or len(items) < 2:
+    if not isinstance(field, Field) or field.model.design.n + field.count < LARGE or len(items) < 2:
         return [work(field, item) for item in items]
     chunks = [items[i : i + chunk] for i in range(0, len(items), chunk)]
 
@@ -151,50 +145,39 @@ def over(field: Field, items: Sequence[Any], work: Callable[[Field, Any], Any], 
         return [result for part in pool.map(of_one, chunks) for result in part]
 
 
-def look(field: Field, rows: Likelihood, theta: Array, z: Array, strategy: str, least: float) -> Node | float:
+def look(field: GaussianField, rows: Rows, theta: Array, z: Array, strategy: str, least: float) -> Node | float:
     """Return the node at theta, or only its height if that is below ``least``."""
     top = height(field, theta)
     if top < least or not np.isfinite(top):
         return top
-    dispersion = rows.dispersion(field.unpack_theta(theta[None]))
     sd = np.sqrt(np.maximum(field.variances(), 0.0))
-    row_variance = np.maximum(field.row_variances(), 0.0)
-    row_sd = np.sqrt(row_variance)
-    mode, eta = field.x.copy(), field.eta.copy()
-    P = field.layout.fixed
-    skewness = np.zeros(len(mode) + P)
-    move, pull, settled = corrected_mean(field, rows, dispersion, row_sd)
+    mode = field.x.copy()
+    skewness = np.zeros(len(mode) + field.fixed)
+    move, force, settled = rows.corrected(field, theta)
     if strategy == "gaussian":
         move = np.zeros_like(mode)
     elif strategy == "simplified_laplace" and not rows.gaussian:
-        first, skewness = simplified(field, _directions(field), row_variance)
+        assert isinstance(field, Field)
+        first, skewness = simplified(field, _directions(field), np.maximum(field.row_variances(), 0.0))
         if not settled:
             move = first[: len(mode)] * sd
-    fixed = field.columns["beta"]
-    covariance = np.zeros((fixed.stop - fixed.start,) * 2)
-    unit = np.zeros_like(mode)
-    for k in range(len(covariance)):
-        unit[fixed.start + k] = 1.0
-        covariance[k] = field.solve(unit)[fixed]
-        unit[fixed.start + k] = 0.0
-    if move.any():
-        eta = field.predictor(mode + move)
+    mean = mode + move
     return Node(
-        z, theta, top, mode, mode + move, sd, skewness, 0.5 * (covariance + covariance.T), eta, row_sd, dispersion,
-        field.point.weight.copy(), pull, settled,
+        z, theta, top, mode, mean, sd, skewness, field.fixed_covariance(), force, settled,
+        rows.there(field, theta, mean),
     )  # fmt: skip
 
 
 def _directions(field: Field) -> Array:
     """Return each coefficient, and each fixed effect as printed, as a linear function of the coefficients."""
-    N = len(field.x)
-    printed = np.zeros((field.layout.fixed, N))
+    N = field.count
+    printed = np.zeros((field.fixed, N))
     printed[:, field.columns["beta"]] = field.model.working.to_printed
     return np.concatenate([np.eye(N), printed])
 
 
 def survey(
-    field: Field, rows: Likelihood, mode: Mode, kind: str, strategy: str, cores: int
+    field: GaussianField, rows: Rows, mode: Mode, kind: str, strategy: str, cores: int
 ) -> Nodes:
     """Look at the nodes of a grid (steps of one sd, wider in the tails, up to `CUT` below the top), or of a design.
 
@@ -204,15 +187,15 @@ def survey(
     """
     d = len(mode.theta)
     if kind == "auto":
-        kind = "grid" if d <= 2 or (d == 3 and field.model.design.n + len(field.x) <= FEW) else "ccd"
+        kind = "grid" if d <= 2 or (d == 3 and field.model.design.n + field.count <= FEW) else "ccd"
     if d == 0:
         kind = "empirical_bayes"
     field.place(mode.theta)
     least = mode.height - CUT
     # where they cost little, twice as many: one hyperparameter's marginal is a spline through the nodes
-    step = 0.5 if d == 1 and field.model.design.n + len(field.x) < LARGE else 1.0
+    step = 0.5 if d == 1 and field.model.design.n + field.count < LARGE else 1.0
 
-    def at(own: Field, u: Array) -> Node | float:
+    def at(own: GaussianField, u: Array) -> Node | float:
         z = stretched(step * u) if kind == "grid" else u
         return look(own, rows, mode.at(z), z, strategy, least if kind == "grid" else -np.inf)
 
@@ -234,7 +217,7 @@ def survey(
 
 
 def _grid(
-    field: Field, at: Callable[[Field, Array], Any], d: int, cores: int, others: Sequence[Array]
+    field: GaussianField, at: Callable[[Any, Array], Any], d: int, cores: int, others: Sequence[Array]
 ) -> tuple[list[Node], tuple[Array, Array]]:
     """Walk the integer grid outwards from its origin and from lower modes, wave by wave, as far as the density reaches.
 

@@ -2,16 +2,88 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Protocol
+
 import numpy as np
 
 from bayou._types import Array
-from bayou.conditional.field import Field
-from bayou.engines.nested.likelihood import Likelihood, normal_rule
+from bayou.conditional.hermite import normal_rule
 
-__all__ = ["corrected_mean"]
+if TYPE_CHECKING:
+    from bayou.conditional.field import Field
+    from bayou.engines.nested.likelihood import Likelihood
+
+__all__ = ["Tilt", "corrected_mean", "farthest", "force", "settle"]
 
 RULE = normal_rule(9)
 LIMIT, SETTLED = 30, 1e-5  # iterations; movement, in sds of the predictor
+
+
+class Tilt(Protocol):
+    """A mean on its way, among rows that are here or elsewhere."""
+
+    def look(self) -> float:
+        """Find the next step; returns how far it moves a row's predictor at most, in its sds (NaN where it is lost)."""
+
+    def go(self, size: float) -> None:
+        """Take so much of the step."""
+
+
+def settle(tilt: Tilt) -> bool:
+    """Take steps, halved when they overshoot, until the mean stands; returns whether it does."""
+    size, last = 1.0, np.inf
+    for _ in range(LIMIT):
+        moved = tilt.look()
+        if not np.isfinite(moved):
+            return False
+        if moved > last:
+            size *= 0.5
+        last = moved
+        tilt.go(size)
+        if moved < SETTLED:
+            return True
+    return bool(last < 1e-3)
+
+
+def force(
+    rows: Likelihood, dispersion: Array | None, there: tuple[Array, Array, Array], shift: Array, sd: Array
+) -> Array:
+    """Return r (n,) of `corrected_mean` with the predictor's mean moved by shift (n,).
+
+    ``there`` holds eta*, the gradients l' and the curvatures W at the mode.
+    """
+    eta, gradient, curvature = there
+    expected, _ = rows.expected_derivatives(eta + shift, sd, dispersion, RULE)
+    return np.asarray(expected - gradient + curvature * shift)
+
+
+class RowTilt:
+    """The mean of a field whose rows are here."""
+
+    def __init__(self, field: Field, rows: Likelihood, dispersion: Array | None, sd: Array) -> None:
+        self.field, self.rows, self.dispersion, self.sd = field, rows, dispersion, sd
+        self.move, self.shift = np.zeros_like(field.x), np.zeros_like(field.eta)
+        self.there = field.eta, field.point.gradient, field.point.weight
+
+    def look(self) -> float:
+        """Find the next step; see `Tilt`."""
+        field = self.field
+        self.r = force(self.rows, self.dispersion, self.there, self.shift, self.sd)
+        if not np.isfinite(self.r).all():
+            return np.nan
+        self.step = field.solve(field.project(self.r)) - self.move
+        self.seen = field.predictor(field.x + self.step) - field.eta
+        return farthest(self.seen, self.sd)
+
+    def go(self, size: float) -> None:
+        """Take so much of the step."""
+        self.move += size * self.step
+        self.shift += size * self.seen
+
+
+def farthest(seen: Array, sd: Array) -> float:
+    """Return the largest move of a predictor, in its sds."""
+    return float(np.max(np.abs(seen) / np.maximum(sd, 1e-12), initial=0.0))
 
 
 def corrected_mean(
@@ -42,25 +114,8 @@ def corrected_mean(
     -------
     d, r, and whether the iteration settled; zeros where it did not, and for a Gaussian response.
     """
-    nothing = np.zeros_like(field.x), np.zeros_like(field.eta), rows.gaussian
-    if rows.gaussian:
-        return nothing
-    move, shift, r = nothing[0].copy(), nothing[1].copy(), nothing[1]
-    gradient, curvature = field.point.gradient, field.point.weight
-    size, last = 1.0, np.inf
-    for _ in range(LIMIT):
-        expected, _ = rows.expected_derivatives(field.eta + shift, row_sd, dispersion, RULE)
-        r = expected - gradient + curvature * shift
-        if not np.isfinite(r).all():
-            return nothing
-        step = field.solve(field.project(r)) - move
-        seen = field.predictor(field.x + step) - field.eta
-        moved = float(np.max(np.abs(seen) / np.maximum(row_sd, 1e-12), initial=0.0))
-        if moved > last:
-            size *= 0.5
-        last = moved
-        move += size * step
-        shift += size * seen
-        if moved < SETTLED:
-            return move, r, True
-    return (move, r, True) if last < 1e-3 else nothing
+    if not rows.gaussian:
+        tilt = RowTilt(field, rows, dispersion, row_sd)
+        if settle(tilt):
+            return tilt.move, tilt.r, True
+    return np.zeros_like(field.x), np.zeros_like(field.eta), rows.gaussian
