@@ -513,7 +513,6 @@ def test_without_dask(monkeypatch):
         ({"shards": 2, "engine": "gibbs"}, "engine='gibbs'"),
         ({"shards": 2, "proposal": "random_walk"}, "proposal='laplace'"),
         ({"shards": 2, "store": "run-1"}, "leave store= out"),
-        ({"shards": 2, "engine": "laplace", "reml": True}, "reml=True"),
     ],
 )
 def test_settings_that_cannot_be_sharded(client, settings, said):

@@ -116,15 +116,15 @@ def part_of(model: Model, rows: Any, low: int, high: int) -> Model:
     design: Design = model.design
     grouping = design.groupings[0]
     own = replace(
-        grouping, levels=grouping.levels[low:high], codes=grouping.codes[rows] - low,
-        Z=np.ascontiguousarray(grouping.Z[rows]),
+        grouping, levels=grouping.levels[low:high], codes=np.asarray(grouping.codes[rows]) - low,
+        Z=np.array(grouping.Z[rows]),
     )  # fmt: skip
     names = ("y", "trials", "weights", "offset")
-    arrays: dict[str, Any] = {name: np.ascontiguousarray(getattr(design, name)[rows]) for name in names}
-    errors = None if design.standard_errors is None else design.standard_errors[rows]
+    arrays: dict[str, Any] = {name: np.array(getattr(design, name)[rows]) for name in names}  # of files too: copies
+    errors = None if design.standard_errors is None else np.array(design.standard_errors[rows])
     smaller = replace(
-        design, **arrays, standard_errors=errors, X=design.X[rows], groupings=(own,),
-        sigma_codes=design.sigma_codes[rows], data={}, categories={}, index=design.index[rows],
+        design, **arrays, standard_errors=errors, X=np.array(design.X[rows]), groupings=(own,),
+        sigma_codes=np.array(design.sigma_codes[rows]), data={}, categories={}, index=design.index[rows], reduced=None,
     )  # fmt: skip
     out = Model.__new__(Model)
     out.priors_given = False

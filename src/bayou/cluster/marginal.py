@@ -94,8 +94,7 @@ class ShardedLaplace(Laplace):
         self.talk = talk
         if self.integrated:
             border = self.system.border
-            both = border.precision + np.tril(border.precision, -1).T
-            self.together = Joint(talk, both, border.linear, self.numbers.shape[1])
+            self.together = Joint(talk, border.precision, border.linear, self.numbers.shape[1])
 
     def _apart(self, psi: Array) -> tuple[float, Array]:
         """Add up what the shards have by themselves."""

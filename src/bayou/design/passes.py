@@ -57,8 +57,8 @@ def require_memory(design: Design, what: str) -> None:
     if beyond_memory(design):
         raise Unsupported(
             f"{what} takes rows in memory, and the {design.n:,} rows lie in files. Engines that visit them there are "
-            "'metropolis', and with one grouping factor 'laplace' and 'quadrature'; or read the data into memory: "
-            "stream=False."
+            "'metropolis', and with one grouping factor 'laplace' and 'quadrature', and 'inla' with client='local' and "
+            "shards=12; or read the data into memory: stream=False."
         )
 
 

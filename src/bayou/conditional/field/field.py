@@ -57,7 +57,7 @@ class Field(AtMode):
         self.layout = lay_out(model, self.parts, self.fixed) if layout is None else layout
         sizes = model.sizes(self.X)
         self.beta_unit = self.scale / np.where(sizes > 0.0, sizes, 1.0)
-        self.data_weights = design.weights
+        self.data_weights = _kernels_own(design.weights)
         if design.standard_errors is not None:
             self.data_weights = design.weights / np.square(design.standard_errors)
         self._allocate()
@@ -73,7 +73,7 @@ class Field(AtMode):
             prior.value[len(prior.value) - len(a) :] = working.precision[a, b]
             prior.linear[at.latent :] = working.precision @ working.mean
         self.system = System(
-            self.code, np.ascontiguousarray(design.y), np.ascontiguousarray(design.trials), self.data_weights.copy(),
+            self.code, _kernels_own(design.y), _kernels_own(design.trials), self.data_weights.copy(),
             at.rows, prior, at.constraint(), at.symbolic, new_factor(at.symbolic), self._gram(), np.ones(1),
         )  # fmt: skip
         self.point = new_point(n, N)
@@ -199,3 +199,8 @@ class Field(AtMode):
         slopes = np.concatenate([np.zeros(0), *out])
         slopes[self.explicit :][theta != self._placed[self.explicit :]] = 0.0
         return slopes
+
+
+def _kernels_own(numbers: Array) -> Array:
+    """Return numbers as kernels take them; those of files are copied."""
+    return np.require(numbers, np.float64, ["C", "W"])

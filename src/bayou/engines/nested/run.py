@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bayou.conditional.field import Field, GaussianField
+from bayou.design.passes import require_memory
 from bayou.engines.nested.check import LARGEST_ERROR, LARGEST_SHIFT, LEAST_SIZE, Corrected, correct
 from bayou.engines.nested.climb import Peak
 from bayou.engines.nested.explore import Mode, explore
@@ -73,6 +74,7 @@ class Found:
         if isinstance(self.field, Field):
             assert isinstance(self.rows, Likelihood)
             return self.field, self.rows, self.nodes
+        require_memory(self.field.model.design, "What INLA makes when it is looked at (joint draws, criteria)")
         field, rows = Field(self.field.model), Likelihood(self.field.model)
         looked = []
         for node in self.nodes.nodes:
