@@ -85,38 +85,42 @@ class Joint:
         return self._find(T, dispersion)
 
     def _find(self, T: Array, dispersion: Array) -> bool:
-        """Climb by damped Newton steps, as `bayou.conditional.mode.find_mode` does."""
-        value, penalty = self.sum(("begin", T, dispersion, self.rest))
+        """Climb by damped Newton steps, as `bayou.conditional.mode.find_mode` does.
+
+        The equations at the end of a step are asked for with the step itself: the whole step is nearly always the one.
+        """
         last, clip = math.inf, True
+        found = self.sum(("begin", T, dispersion, self.rest), ("eliminated", clip))
+        value, penalty = found[:2]
         for _ in range(LIMIT):
             if not math.isfinite(value):
                 return False
-            found = self._solved(clip)
-            if found is None and not clip:
+            to = self._solved(found[2:])
+            if to is None and not clip:
                 clip = True
-                found = self._solved(clip)
-            if found is None:
+                to = self._solved(self.sum(("eliminated", clip)))
+            if to is None:
                 return False
-            step = found - self.rest
-            gain, negative = self.sum(("towards", found))
+            step = to - self.rest
+            gain, negative = self.sum(("towards", to))
             gain += float(step @ self.precision @ step)
             if not math.isfinite(gain):
                 return False
             if gain < self.settled or (gain < FLAT + ROUNDING * abs(value) and gain > 0.25 * last):
-                if clip and negative and self._solved(False) is None:
+                if clip and negative and self._solved(self.sum(("eliminated", False))) is None:
                     return False
                 self.penalty = penalty + self._own_penalty(self.rest)
                 self.loglik = float(self.sum(("exactly",))[0])
                 self.V = np.asarray(cho_solve((self._root, True), np.eye(len(self.rest))))
                 return True
             last, clip = gain, gain > NEAR
-            value, penalty = self._search(step, gain, value, penalty)
+            found = self._search(step, gain, value, penalty, clip)
+            value, penalty = found[:2]
         return False
 
-    def _solved(self, clip: bool) -> Array | None:
+    def _solved(self, found: Array) -> Array | None:
         """Return the fixed effects (P,) that solve the working equations; None where these are not definite."""
         P = len(self.rest)
-        found = self.sum(("eliminated", clip))
         if not np.isfinite(found).all():
             return None
         S = np.zeros((P, P))
@@ -128,24 +132,28 @@ class Joint:
         self.log_det, self.log_det_fixed = float(found[0]), 2.0 * float(np.log(np.diag(self._root)).sum())
         return np.asarray(cho_solve((self._root, True), found[1 : 1 + P] + self.linear))
 
-    def _own_penalty(self, rest: Array) -> float:
-        return float(0.5 * rest @ self.precision @ rest - rest @ self.linear)
+    def _search(self, step: Array, gain: float, value: float, penalty: float, clip: bool) -> Array:
+        """Go along the step, halving it until the objective grows.
 
-    def _search(self, step: Array, gain: float, value: float, penalty: float) -> tuple[float, float]:
-        """Go along the step, halving it until the objective grows; returns log likelihood and the shards' penalty."""
+        Returns log likelihood, the shards' penalty and the working equations there.
+        """
         rest, length = self.rest.copy(), 1.0
         before = value - penalty - self._own_penalty(rest)
         flat = FLAT + ROUNDING * abs(value)
         words: list[Word] = [("turn",)]
         for _ in range(HALVINGS):
-            new, penalty = self.sum(*words, ("go", length))
+            found = self.sum(*words, ("go", length), ("eliminated", clip))
+            new, own = found[:2]
             self.rest = rest + length * step
-            grown = new - penalty - self._own_penalty(self.rest) - before
+            grown = new - own - self._own_penalty(self.rest) - before
             if grown >= 1e-4 * length * gain or (gain < flat and math.isfinite(new)):
                 break
             words = [("go_back", length)]
             length *= 0.5
-        return float(new), float(penalty)
+        return found
+
+    def _own_penalty(self, rest: Array) -> float:
+        return float(0.5 * rest @ self.precision @ rest - rest @ self.linear)
 
     # ---- at the mode -----------------------------------------------------------------------
 
