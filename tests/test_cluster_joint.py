@@ -313,3 +313,21 @@ def test_rows_are_sent_without_those_of_others():
     pieces = JointCut(model, 3)
     assert all(isinstance(pieces[k], JointRows) for k in range(len(pieces)))
     assert sum(pieces[k].model.design.n for k in range(len(pieces))) == model.design.n
+
+
+@pytest.mark.parametrize("reml", [False, True])
+@pytest.mark.parametrize("family", ["poisson", "negative_binomial"])
+def test_rows_in_files_are_maximised_in_shards(family, reml, tmp_path):
+    """Without them files have no restricted likelihood; the leader visits the rows chunk by chunk."""
+    pl = pytest.importorskip("polars")
+    pl.DataFrame(data_of(family)).write_parquet(tmp_path / "rows.parquet")
+    engine = engines.Laplace(reml=reml)
+    settings = {"family": family, "engine": engine, "seed": 1}
+    text = "y ~ x + z + (1 + x | g)"
+    there = bayou.fit(
+        text, tmp_path / "rows.parquet", stream=str(tmp_path / "kept"), client="local", shards=4, **settings
+    )
+    assert there.model.design.reduced.how == "blocks"
+    here = bayou.fit(text, data_of(family), **settings)
+    np.testing.assert_allclose(there.log_likelihood, here.log_likelihood, rtol=1e-10)
+    np.testing.assert_allclose(there.summary(), here.summary(), rtol=1e-4, atol=1e-5, equal_nan=True)

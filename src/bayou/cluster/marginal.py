@@ -18,6 +18,8 @@ from bayou.cluster.fleet import Fleet, Talk
 from bayou.cluster.joint import Joint
 from bayou.cluster.joint_shard import JointRows
 from bayou.cluster.words import Word
+from bayou.conditional.blocked import BlockedLaplace
+from bayou.conditional.choice import in_files
 from bayou.conditional.laplace import Laplace
 from bayou.conditional.parameters import Parameters
 from bayou.engines.marginal.generic import maximised
@@ -63,15 +65,11 @@ class MarginalShard:
         """Nothing."""
 
 
-class ShardedLaplace(Laplace):
+class Sharded(Laplace):
     """The approximation of the whole, evaluated on the workers; the result is put together from its rows here."""
 
     talk: Talk | None = None
     together: Joint | None = None  # where the fixed effects are integrated out
-
-    def again(self, integrated: bool) -> Laplace:
-        """Return the approximation here: it is where a maximisation begins."""
-        return Laplace(self.model, integrated, self.priors, self.data)
 
     def evaluate(self, psi: Array) -> tuple[float, Array]:
         """Return minus the log marginal likelihood (with priors: minus the log posterior) and its gradient (size,)."""
@@ -118,6 +116,18 @@ class ShardedLaplace(Laplace):
         return -(joint.value() + self.integrated_terms()), -np.concatenate([own, in_dispersion])
 
 
+class ShardedLaplace(Sharded):
+    """The same with rows in memory."""
+
+    def again(self, integrated: bool) -> Laplace:
+        """Return the approximation here: it is where a maximisation begins."""
+        return Laplace(self.model, integrated, self.priors, self.data)
+
+
+class ShardedFiles(Sharded, BlockedLaplace):
+    """The same with rows in files, which are visited chunk by chunk here and sent shard by shard."""
+
+
 class MarginalCut:
     """The shards of an approximation as they are sent, each made when it is asked for."""
 
@@ -137,7 +147,7 @@ class MarginalCut:
 def run_marginal(engine: Engine, model: Model, rng: np.random.Generator, client: Any, shards: int) -> Posterior:
     """Maximise the Laplace approximation with the groups on the workers of a client."""
     engine.check(model)
-    of = ShardedLaplace(model, engine.reml, model.priors_given)
+    of = (ShardedFiles if in_files(model) else ShardedLaplace)(model, engine.reml, model.priors_given)
     fleet = Fleet(client, MarginalCut(of, shards))
     try:
         of.listen(Talk(fleet, [None] * len(fleet.pieces)))

@@ -385,11 +385,12 @@ class BlockedLaplace(Laplace):
     def predictor(self) -> Array:
         """Return the largest and smallest linear predictors at the mode, chunk by chunk."""
         b = self.point.u @ self.T[0].T
+        beta = self.point.rest if self.integrated else self.beta
         codes = self.chunks.start
 
         def work(chunk: Chunk) -> tuple[float, float]:
             level = np.repeat(np.arange(chunk.low, chunk.high), np.diff(codes[chunk.low : chunk.high + 1]))
-            eta = chunk.offset + chunk.X @ self.beta + np.einsum("ik,ik->i", chunk.Z, b[level])
+            eta = chunk.offset + chunk.X @ beta + np.einsum("ik,ik->i", chunk.Z, b[level])
             return float(eta.min()), float(eta.max())
 
         return np.array(list(self.chunks.each(work))).ravel()

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from bayou.model import Model
 
 
+def in_files(model: Model) -> bool:
+    """Return whether the rows of a model were put into files."""
+    return model.design.reduced is not None and model.design.reduced.files is not None
+
+
 def likelihood_of(model: Model, integrated: bool = False, priors: bool = False, kind: str | None = None) -> Laplace:
     """Return the Laplace approximation by dense, sparse or no Schur complement; ``kind`` overrides the choice.
 
@@ -20,13 +25,13 @@ def likelihood_of(model: Model, integrated: bool = False, priors: bool = False, 
     Unsupported
         If ``kind`` is none.
     """
-    if model.design.reduced is not None and model.design.reduced.files is not None:
+    if in_files(model):
         from bayou.conditional.blocked import BlockedLaplace
 
         if integrated:
             raise Unsupported(
-                "The restricted likelihood takes rows in memory, and these lie in files. Leave reml=True out: with so "
-                "many rows the two differ little. Or read the data into memory: stream=False."
+                "The restricted likelihood takes rows in memory or in shards, and these lie in files. Give "
+                "client='local' and shards=12, or leave reml=True out: with so many rows the two differ little."
             )
         return BlockedLaplace(model, integrated, priors)
     chosen = model.structure.kind if kind is None else kind
