@@ -201,6 +201,12 @@ def test_sharded_draws_do_not_depend_on_the_workers(client, family):
     np.testing.assert_array_equal(*(f.result.group_statistics["acceptance_g"] for f in (one, two)))
 
 
+def test_shards_without_a_client_are_those_of_this_process(client):
+    model = of(n=100, J=5)
+    settings = {"seed": 3, "draws": 5, "warmup": 5, "chains": 1, "shards": 3}
+    same(model.fit("metropolis", **settings), model.fit("metropolis", client=client, **settings))
+
+
 def test_more_shards_than_groups(client):
     model = clinic_model()
     fit = model.fit("metropolis", client=client, shards=50, draws=20, warmup=20, chains=1, seed=1)
@@ -512,7 +518,6 @@ def test_without_dask(monkeypatch):
         ({"shards": 0}, "shards=0"),
         ({"shards": 2, "engine": "gibbs"}, "engine='gibbs'"),
         ({"shards": 2, "proposal": "random_walk"}, "proposal='laplace'"),
-        ({"shards": 2, "store": "run-1"}, "leave store= out"),
     ],
 )
 def test_settings_that_cannot_be_sharded(client, settings, said):
@@ -527,8 +532,6 @@ def test_models_that_cannot_be_sharded(client):
         bayou.fit("y ~ x + (1 | g) + (1 | h)", data, "poisson", engine="metropolis", client=client, shards=2)
     with pytest.raises(Unsupported, match="structured effects"):
         bayou.fit("y ~ rw1(h) + (1 | g)", data, "poisson", engine="metropolis", client=client, shards=2)
-    with pytest.raises(DataError, match="give client= too"):
-        clinic_model().fit("metropolis", shards=2)
 
 
 # ---- processes that are killed ---------------------------------------------------------------------

@@ -198,8 +198,13 @@ class Talk:
     def restore(self, states: list[dict[str, Any]]) -> None:
         """Bring all shards to these states."""
         self.states, self.log = list(states), []
-        for k in range(len(self.fleet.seats)):
-            self._until_well(k, lambda k=k: self._again(k, last=True))
+        for k, seat in enumerate(self.fleet.seats):
+            try:
+                line = self.lines[k]
+                assert line is not None
+                _ask(line, "restore", ([self.states[shard] for shard in seat.shards], []))
+            except (EOFError, OSError):
+                self._until_well(k, lambda k=k: self._again(k, last=True))
 
     def close(self) -> None:
         """Hang up."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bayou._types import Array
+from bayou.cluster.connection import connected
 from bayou.cluster.cutting import Cut
 from bayou.cluster.fleet import Fleet
 from bayou.cluster.leader import Head, Leader
@@ -22,13 +23,17 @@ from bayou.engines.inla import INLA
 from bayou.engines.laplace import Laplace
 from bayou.engines.metropolis import Metropolis
 from bayou.engines.nested.grouped import suitable
+from bayou.engines.record import Record
 from bayou.engines.starts import no_start, starting_effects, starting_factors, starting_scale
-from bayou.errors import DataError, Unsupported
+from bayou.engines.stream import StoredRecord
+from bayou.errors import DataError, FileError, Unsupported
 from bayou.linalg.schur import Border
 from bayou.packed import packed
 
 if TYPE_CHECKING:
     from bayou.engines.base import Engine
+    from bayou.engines.chains import Progress
+    from bayou.engines.store import Store
     from bayou.model import Model
     from bayou.posterior import Posterior
 
@@ -67,10 +72,6 @@ def check(engine: Engine, model: Model, shards: Any) -> Metropolis | Laplace | I
         )
     if engine.proposal != "laplace":
         raise Unsupported("shards= works with proposal='laplace'. Leave shards= out for the random walk.")
-    if engine.store is not None:
-        raise Unsupported(
-            "A sharded run has its checkpoints with its leader, not in a folder: leave store= out, or shards=."
-        )
     _check_model(model)
     return engine
 
@@ -189,6 +190,15 @@ class Sharded:
             work=np.zeros((7, k, k)),
         )
 
+    def shape(self, draws: int, with_b: bool) -> Draws:
+        """Return empty draws."""
+        B, m = self.blocks.A.shape
+        S = len(self.sigma_rows) if self.model.family.dispersion is not None else 0
+        return Draws(
+            np.empty((draws, self.P)), np.empty((draws, self.levels * self.p if with_b else 0)),
+            np.zeros((draws, B, m, m)), np.empty((draws, S)), {},
+        )  # fmt: skip
+
     def starts(self, rng: np.random.Generator) -> Iterator[Array]:
         """Yield starting points of the fixed effects, the best first."""
         yield from starting_effects(self.model, rng)
@@ -202,50 +212,124 @@ def run_sharded(
     engine: Metropolis, model: Model, rng: np.random.Generator, client: Any, shards: int
 ) -> Posterior:
     """Run the sampler with the groups of the model on the workers of a client."""
-    sharded = Sharded(model)
-    fleet = Fleet(client, Cut(model, sharded.moves, shards))
-    try:
-        values = {f.name: getattr(engine, f.name) for f in fields(Metropolis)} | {"cores": THREADS}
-        result = _Running(**values).over(sharded, fleet).run(model, rng)
-    finally:
-        with suppress(Exception):
-            fleet.close()
-    result.engine = result.info["settings"] = engine.describe()
-    result.info["shards"] = len(fleet.pieces)
-    result.info["workers"] = sorted({seat.worker for seat in fleet.seats})
-    result.info.pop("cores", None)
-    return result
+    running = _Running.of(engine, model, shards, nullcontext(client))
+    return running.told(running.run(model, rng), engine)
+
+
+def resume_sharded(store: Store, client: Any, cores: int | None = None) -> Posterior:
+    """Go on with a stored run on the workers of a client, or of a cluster in this process if that is None.
+
+    A run that is complete takes neither.
+
+    Raises
+    ------
+    FileError
+        If its rows were in files that are not there any more, or as `StoredRecord.take_up`.
+    """
+    reduced = store.model.design.reduced
+    if reduced is not None and reduced.how == "gone":
+        raise FileError(
+            f"The {reduced.given:,} rows of the run in {store.path} were in temporary files, which are gone: read them "
+            "again and give the model, bayou.resume(folder, model). With stream='rows' they stay in a folder 'rows'."
+        )
+    engine = store.engine
+    assert isinstance(engine, Metropolis) and store.shards is not None
+    cluster = connected("local" if client is None else client, cores)
+    running = _Running.of(engine, store.model, store.shards, cluster)
+    return running.told(running.resume(store), engine)
+
+
+def salvage_sharded(store: Store) -> Posterior:
+    """Return the sound draws of a folder; this takes no cluster."""
+    engine = store.engine
+    assert isinstance(engine, Metropolis) and store.shards is not None
+    running = _Running.of(engine, store.model, store.shards, nullcontext())
+    return running.told(running.salvage(store), engine)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Running(Metropolis):
     """The settings of a `Metropolis`, with what runs them."""
 
-    def over(self, sharded: Sharded, fleet: Fleet) -> _Running:
-        """Take the model and its workers."""
-        object.__setattr__(self, "_over", (sharded, fleet))
-        return self
+    @classmethod
+    def of(
+        cls, engine: Metropolis, model: Model, shards: int, cluster: AbstractContextManager[Any]
+    ) -> _Running:
+        """Take the settings, the model, and what enters a cluster when there are chains to run."""
+        values = {f.name: getattr(engine, f.name) for f in fields(Metropolis)} | {"cores": THREADS}
+        made = cls(**values)
+        sharded = Sharded(model)
+        object.__setattr__(made, "_crew", _Crew(sharded, Cut(model, sharded.moves, shards), shards, cluster))
+        return made
+
+    @property
+    def crew(self) -> _Crew:
+        """The model, how it is cut, and who has its rows."""
+        return self._crew  # type: ignore[attr-defined]
+
+    def told(self, result: Posterior, engine: Metropolis) -> Posterior:
+        """Say of a result what the user's settings were, and what ran them."""
+        crew = self.crew
+        result.engine = result.info["settings"] = engine.describe()
+        result.info["shards"] = len(crew.cut)
+        if crew.fleet is not None:
+            result.info["workers"] = sorted({seat.worker for seat in crew.fleet.seats})
+        result.info.pop("cores", None)
+        return result
+
+    def complete(self, plan: Plan, store: Store) -> Posterior | None:
+        """Return the result of a stored run that is complete, or None if there is something left to do."""
+        keep = self._keeps_effects(plan)
+        records = [store.record(c, plan, self.draws, keep) for c in range(self.chains)]
+        for record in records:
+            if record.take_up() is None or not record.take_groups():
+                return None
+        return self._collect(store.model, plan, records, store)
+
+    def _sample(
+        self, model: Model, rng: np.random.Generator, plan: Plan, started: float, store: Store | None = None
+    ) -> Posterior:
+        """Send the rows to the workers, after the folder has been found in order, and run the chains."""
+        crew, result = self.crew, None if store is None else self.complete(plan, store)
+        if result is not None:
+            return result
+        with crew.cluster as client:
+            crew.fleet = Fleet(client, crew.cut)
+            try:
+                return super()._sample(model, rng, plan, started, store)
+            finally:
+                with suppress(Exception):
+                    crew.fleet.close()
+
+    def _chain(self, plan: Plan, rng: np.random.Generator, number: int, record: Record, progress: Progress) -> None:
+        super()._chain(plan, rng, number, record, progress)
+        if isinstance(record, StoredRecord):
+            record.keep_groups()
 
     def prepare(self, model: Model) -> Plan:
         """Return chains that lead shards."""
-        sharded: Sharded
-        fleet: Fleet
-        sharded, fleet = self._over  # type: ignore[attr-defined]
-        q = sharded.levels * sharded.p
-        B, m = sharded.blocks.A.shape
-        S = len(sharded.sigma_rows) if model.family.dispersion is not None else 0
+        crew = self.crew
+        sharded, cut = crew.sharded, crew.cut
 
-        def shape(draws: int, with_b: bool) -> Draws:
-            return Draws(
-                np.empty((draws, sharded.P)), np.empty((draws, q if with_b else 0)), np.zeros((draws, B, m, m)),
-                np.empty((draws, S)), {},
-            )  # fmt: skip
+        def new_chain(rng: np.random.Generator) -> SweepChain:
+            assert crew.fleet is not None
+            return SweepChain(sharded, crew.fleet, rng)
 
         return Plan(
-            new_chain=lambda rng: SweepChain(sharded, fleet, rng),
-            shape=shape,
-            coefficients=q,
+            new_chain=new_chain,
+            shape=sharded.shape,
+            coefficients=sharded.levels * sharded.p,
             finish=lambda chains: contract(model, (0,), sharded.blocks, chains),
             messages=(),
-            method=f"Laplace proposals by group, in {len(fleet.pieces)} shards",
+            method=f"Laplace proposals by group, in {len(cut)} shards",
+            shards=crew.shards,
         )
+
+
+@dataclass
+class _Crew:
+    sharded: Sharded
+    cut: Cut
+    shards: int  # asked for; there are no more than groups
+    cluster: AbstractContextManager[Any]
+    fleet: Fleet | None = None

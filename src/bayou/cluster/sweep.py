@@ -4,6 +4,11 @@ A sweep is that of `engines.glmm.scan` for one grouping factor, four messages lo
 each group's own line and covariances given the scatter of the coefficients, by the leader alone; scalings and shears of
 the coefficients; hyperparameters with every group carried along; every group on its own rows; all fixed effects; the
 dispersion. Sums of shards are added in the order of the shards, wherever they are.
+
+The state of the shards is exact where eta is computed afresh, every so many sweeps, and it is fetched only there: eta,
+a number for each row, is never sent. What a stored run keeps of a chain is therefore the last such point, the leader's
+part and the shards', and how many sweeps were made since; to resume is to make these again. They follow from the point,
+so that the draws do not depend on when anything is fetched or written; and to write asks nothing of the workers.
 """
 
 from __future__ import annotations
@@ -19,10 +24,11 @@ from bayou._types import Array
 from bayou.cluster import leader as kernels
 from bayou.cluster.fleet import Fleet, Talk
 from bayou.cluster.proposals import Moves, head_dispersion
-from bayou.engines.draws import Draws
+from bayou.cluster.words import generator_state, set_generator
+from bayou.engines.draws import Draws, restore_into, snapshot_of
 from bayou.engines.glmm.carrier import MOST, Fitting
 from bayou.engines.tuning import next_boundary
-from bayou.errors import Unsupported
+from bayou.errors import FileError, Unsupported
 from bayou.packed import packed
 
 if TYPE_CHECKING:
@@ -32,6 +38,9 @@ REFRESH = 8  # sweeps after which eta is computed afresh: a checkpoint can be ma
 CHECKPOINT_SECONDS = 5.0
 BYTES_PER_SECOND = 50 * 2**20  # of checkpoints, on average
 ROUNDS, SHORTEST = 40, 1e-8
+# what of the leader outlives a sweep; the rest is scratch
+HEAD = ("beta", "L", "dispersion", "tune", "step", "walk", "scatter", "sums")
+APPROXIMATION = ("ready", "centre", "spread", "angle", "tally")
 
 
 class SweepChain(Moves):
@@ -56,11 +65,17 @@ class SweepChain(Moves):
         self.saved, self.bytes = time.monotonic(), 0
         self.talk = Talk(fleet, rng.spawn(len(fleet.pieces)))
         self.pending = [("disperse", self.head.dispersion.copy())]
-        self._start()
+        self.started = False
+        self.point: dict[str, Array] = {}  # where the shards' states were fetched last: the leader's part
+        self.adapted: list[tuple[int, int, int]] = []  # since then: after which sweep, and the arguments
 
     # ---- the start -------------------------------------------------------------------------
 
     def _start(self) -> None:
+        """Go to the start; a chain that is restored to a point does without."""
+        if self.started:
+            return
+        self.started = True
         for beta in self.plan.starts(self.rng):
             self.head.beta[:] = beta
             self.pending += [("clear",), ("refresh", self.head.beta.copy())]
@@ -116,6 +131,7 @@ class SweepChain(Moves):
 
     def advance(self, draws: int, thin: int, out: Draws) -> int:
         """Run draws x thin sweeps."""
+        self._start()
         head = self.head
         wanted = out.b.shape[1] > 0
         for i in range(draws):
@@ -125,8 +141,8 @@ class SweepChain(Moves):
                     return i
             out.beta[i], out.L[i] = head.beta, np.tril(head.L)
             out.dispersion[i] = head.dispersion
-        if self.adapting:
-            self.fitting.see(out)
+            if self.adapting:  # one by one: a point may be taken between any two
+                self.fitting.see(out.part(slice(i, i + 1)))
         return draws
 
     def _sweep(self, b: Array | None) -> bool:
@@ -165,6 +181,7 @@ class SweepChain(Moves):
             self.talk.say(self.pending)
             self.pending = []
         self.talk.checkpoint()
+        self.point, self.adapted = self._leads(), []
         self.bytes = sum(v.nbytes for s in self.talk.states if s for v in s.values() if isinstance(v, np.ndarray))
         # weights and dispersion follow from it
         self.pending.append(("disperse", head_dispersion(self.head)))
@@ -178,6 +195,8 @@ class SweepChain(Moves):
 
     def adapt(self, scan: int, warmup: int) -> None:
         """Fit the approximation; at the end of the warm-up freeze the steps and start counting acceptance."""
+        self._start()
+        self.adapted.append((self.counter, scan, warmup))
         if self.fitting.fit():
             self.pending.append(("set_anchor", float(self.scans)))
             self.scans = 0
@@ -195,11 +214,80 @@ class SweepChain(Moves):
         return {f"acceptance_{self.plan.name}": np.concatenate(answers) / max(self.tries, 1)}
 
     def snapshot(self) -> dict[str, Array]:
-        """Nothing is stored yet: `Sharded` refuses ``store=``."""
-        return {}
+        """Return the last point and what was done since; beta tells whether doing it again came to the same."""
+        shards = enumerate(self.talk.states) if self.point else ()
+        return {
+            **{f"leader/{name}": values for name, values in self.point.items()},
+            **{f"shard/{k}/{name}": values for k, state in shards for name, values in (state or {}).items()},
+            "adapted": np.array(self.adapted, dtype=np.int64).reshape(-1, 3),
+            "sweeps": np.array([self.counter]),
+            "beta": self.head.beta.copy(),
+        }
 
     def restore(self, snapshot: dict[str, Array]) -> None:
-        """Nothing is stored yet."""
+        """Go to the point of a `snapshot`, or to the start if it has none, and do again what was done since.
+
+        Raises
+        ------
+        FileError
+            If that comes to other numbers than it did.
+        """
+        if "leader/beta" in snapshot:
+            self._go_to(snapshot)
+        for sweep, scan, warmup in snapshot["adapted"].tolist():
+            self._repeat(sweep)
+            self.adapt(scan, warmup)
+        self._repeat(int(snapshot["sweeps"][0]))
+        if not np.array_equal(self.head.beta, snapshot["beta"], equal_nan=True):
+            raise FileError(
+                "The last sweeps of this run come to other numbers here than where they were made: on another kind of "
+                "processor, most often, which rounds differently. Go on there; or bayou.salvage(folder) returns the "
+                "draws there are."
+            )
+
+    def _repeat(self, until: int) -> None:
+        size = until - self.counter
+        if size > 0:
+            self.advance(size, 1, self.plan.shape(size, False))
+
+    def _leads(self) -> dict[str, Array]:
+        """Return copies of all of the leader that the sweep which begins depends on."""
+        fitting = self.fitting
+        counts = [self.counter - 1, self.tries, self.scans, int(self.adapting)]
+        return {
+            **snapshot_of(self.head, HEAD),
+            **{f"carrier/{name}": v for name, v in snapshot_of(self.carrier, APPROXIMATION).items()},
+            "seen": np.concatenate([fitting.before[:0], *fitting.seen]),
+            "before": fitting.before,
+            "counts": np.array(counts, dtype=np.float64),
+            "total": np.array([self.total]),
+            "generator": generator_state(self.rng),
+        }
+
+    def _go_to(self, snapshot: dict[str, Array]) -> None:
+        """Take up the point of a snapshot, here and in the shards."""
+        states: list[dict[str, Any]] = [{} for _ in self.talk.states]
+        self.point = {}
+        for key, values in snapshot.items():
+            whose, _, name = key.partition("/")
+            if whose == "leader":
+                self.point[name] = values
+            elif whose == "shard":
+                k, _, name = name.partition("/")
+                states[int(k)][name] = values
+        point = self.point
+        restore_into(self.head, {name: point[name] for name in HEAD})
+        restore_into(self.carrier, {name: point[f"carrier/{name}"] for name in APPROXIMATION})
+        self.fitting.seen = [point["seen"]] if len(point["seen"]) else []
+        self.fitting.before = point["before"]
+        counter, self.tries, self.scans, adapting = (int(v) for v in point["counts"])
+        self.counter, self.adapting = counter, bool(adapting)
+        self.total = float(point["total"][0])
+        set_generator(self.rng, point["generator"])
+        self.talk.restore(states)
+        self.adapted, self.started = [], True
+        # weights and dispersion follow from it, as after a checkpoint
+        self.pending = [("disperse", head_dispersion(self.head))]
 
 
 def _carrier(plan: Sharded) -> Any:

@@ -7,6 +7,7 @@ the words since: one that is lost is made again by saying them again.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -204,10 +205,20 @@ class GroupShard:
     def snapshot(self) -> dict[str, Any]:
         """Return what the words after a `refresh` start from."""
         state: dict[str, Any] = {name: getattr(self.groups, name).copy() for name in CARRIED}
-        return state | {"generator": self.rng.bit_generator.state}
+        return state | {"generator": generator_state(self.rng)}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up a `snapshot`."""
         for name in CARRIED:
             getattr(self.groups, name)[:] = state[name]
-        self.rng.bit_generator.state = state["generator"]
+        set_generator(self.rng, state["generator"])
+
+
+def generator_state(rng: np.random.Generator) -> Any:
+    """Return the state of a generator as an array (uint8), which a file of arrays can hold."""
+    return np.frombuffer(json.dumps(rng.bit_generator.state).encode(), dtype=np.uint8)
+
+
+def set_generator(rng: np.random.Generator, state: Any) -> None:
+    """Take up a `generator_state`."""
+    rng.bit_generator.state = json.loads(state.tobytes())

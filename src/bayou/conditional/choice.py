@@ -31,7 +31,7 @@ def likelihood_of(model: Model, integrated: bool = False, priors: bool = False, 
         if integrated:
             raise Unsupported(
                 "The restricted likelihood takes rows in memory or in shards, and these lie in files. Give "
-                "client='local' and shards=12, or leave reml=True out: with so many rows the two differ little."
+                "shards=12, or leave reml=True out: with so many rows the two differ little."
             )
         return BlockedLaplace(model, integrated, priors)
     chosen = model.structure.kind if kind is None else kind

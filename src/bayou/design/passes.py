@@ -57,7 +57,7 @@ def require_memory(design: Design, what: str) -> None:
     if beyond_memory(design):
         raise Unsupported(
             f"{what} takes rows in memory, and the {design.n:,} rows lie in files. Engines that visit them there are "
-            "'metropolis', and with one grouping factor 'laplace' and 'quadrature', and 'inla' with client='local' and "
+            "'metropolis', and with one grouping factor 'laplace' and 'quadrature', and 'inla' with "
             "shards=12; or read the data into memory: stream=False."
         )
 

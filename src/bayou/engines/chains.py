@@ -133,7 +133,7 @@ class ChainEngine(Engine):
                 return self._sample(model, rng, plan, started)
             from bayou.engines.store import create
 
-            with create(self.store, self, model, rng) as store:
+            with create(self.store, self, model, rng, plan.shards) as store:
                 return self._sample(model, rng, plan, started, store)
 
     def resume(self, store: Store) -> Posterior:

@@ -88,6 +88,7 @@ class Plan:
     finish: Callable[[list[Draws]], dict[str, Array]]  # kernels' coordinates -> names of the contract
     messages: tuple[str, ...]
     method: str
+    shards: int | None = field(default=None, kw_only=True)  # asked for, if the draws depend on it
 
 
 def snapshot_of(state: Any, names: Sequence[str]) -> dict[str, Array]:

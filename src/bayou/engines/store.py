@@ -1,8 +1,9 @@
 """A run that lives in a folder, so that a process that dies loses nothing finished.
 
-- ``run.bayou``: the model with its data, the engine, the seed, the versions
+- ``run.bayou``: the model with its data, the engine, the seed, the versions, and how many shards if there are any
 - ``chain-1/draws-000000000.bayou``: a stretch of draws, named by the number of its first
 - ``chain-1/state.bayou``: the chain after so many scans, with its random generator
+- ``chain-1/groups.bayou``: of a chain in shards that is over, its statistics by group
 - ``lock``: held by the one process that writes here
 """
 
@@ -41,10 +42,14 @@ class Store:
         The folder.
     engine, model, rng
         What runs: the settings, the model as it was packed, and the generator at its start.
+    shards
+        Into how many its groups are divided over a cluster (`bayou.cluster`), or None.
     """
 
-    def __init__(self, path: Path, engine: ChainEngine, model: Model, rng: np.random.Generator) -> None:
-        self.path, self.engine, self.model, self.rng = path, engine, model, rng
+    def __init__(
+        self, path: Path, engine: ChainEngine, model: Model, rng: np.random.Generator, shards: int | None = None
+    ) -> None:
+        self.path, self.engine, self.model, self.rng, self.shards = path, engine, model, rng, shards
         self.lock: IO[str] | None = None
 
     @property
@@ -69,7 +74,13 @@ class Store:
             self.lock = None
 
 
-def create(path: str | os.PathLike[str], engine: ChainEngine, model: Model, rng: np.random.Generator) -> Store:
+def create(
+    path: str | os.PathLike[str],
+    engine: ChainEngine,
+    model: Model,
+    rng: np.random.Generator,
+    shards: int | None = None,
+) -> Store:
     """Make the folder of a new run.
 
     Raises
@@ -84,7 +95,7 @@ def create(path: str | os.PathLike[str], engine: ChainEngine, model: Model, rng:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise FileError(f"{folder} cannot be made ({error.strerror or error}): its parent must be there.") from error
-    store = Store(folder, engine, model, rng)
+    store = Store(folder, engine, model, rng, shards)
     _check_empty(folder)
     store.lock = _locked(folder)
     try:
@@ -121,6 +132,7 @@ def _header(store: Store) -> tuple[dict[str, Any], Mapping[str, Any]]:
             "spawn_key": list(seed.spawn_key),
             "n_children_spawned": seed.n_children_spawned,
         },
+        "shards": store.shards,
         "model": facts,
     }, arrays
 
@@ -173,7 +185,7 @@ def open_store(
     except ValueError as error:
         raise FileError(f"{folder} cannot be gone on with: {error}") from error
     seed = np.random.SeedSequence(**facts["seed"])
-    return Store(folder, engine, model, np.random.default_rng(seed))
+    return Store(folder, engine, model, np.random.default_rng(seed), facts.get("shards"))
 
 
 def versions() -> dict[str, str]:

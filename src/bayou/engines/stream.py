@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from bayou.posterior import container
 
 CHUNK_BYTES = 8 * 2**20  # of draws a chain holds before it writes them
 CHECKPOINT_SECONDS = 5.0  # after so long it writes what it has
-STATE = "state.bayou"
+STATE, GROUPS = "state.bayou", "groups.bayou"
 SALVAGE = "bayou.salvage(folder) returns what can be read"
 
 
@@ -96,11 +97,25 @@ class StoredRecord(Record):
         Raises
         ------
         FileError
+            As `take_up`.
+        """
+        found = self.take_up()
+        if found is not None:
+            snapshot, generator = found
+            chain.restore(snapshot)
+            chain.rng.bit_generator.state = generator
+
+    def take_up(self) -> tuple[dict[str, Array], Any] | None:
+        """Go to the last checkpoint; returns the chain's snapshot and the state of its generator, or None.
+
+        Raises
+        ------
+        FileError
             If a file is damaged or missing: which, and how many draws before it are sound.
         """
         path = self.folder / STATE
         if not path.exists():
-            return
+            return None
         facts, arrays = container.read(path)
         sound = 0
         for first in self._firsts():
@@ -123,8 +138,29 @@ class StoredRecord(Record):
         self.scan, self.count, self.ended = facts["scan"], facts["count"], facts["ended"]
         self.written = facts["written"]
         self.mean, self.squares = arrays["mean"], arrays["squares"]
-        chain.restore({k.removeprefix("chain/"): v for k, v in arrays.items() if k.startswith("chain/")})
-        chain.rng.bit_generator.state = facts["generator"]
+        snapshot = {k.removeprefix("chain/"): v for k, v in arrays.items() if k.startswith("chain/")}
+        return snapshot, facts["generator"]
+
+    @property
+    def over(self) -> bool:
+        """Whether the chain makes no more draws."""
+        return self.ended or self.made >= self.draws
+
+    def keep_groups(self) -> None:
+        """Write the statistics by group of a chain that is `over`, for a reader who cannot ask it."""
+        if self.over and self.failure is None:
+            with suppress(OSError):  # all draws are there; the chain can tell these again
+                container.write(self.folder / GROUPS, {"made": self.made}, self.groups)
+
+    def take_groups(self) -> bool:
+        """Take up the statistics by group of a chain that is `over`; returns whether they are there and sound."""
+        if not (self.over and (self.folder / GROUPS).exists()):
+            return False
+        try:
+            self.groups = container.read(self.folder / GROUPS)[1]
+        except FileError:  # the chain can tell them again
+            return False
+        return True
 
     def salvage(self) -> list[str]:
         """Take up what can be read without the chain; returns a sentence for every damaged file."""

@@ -92,9 +92,9 @@ def fit(
         A ``distributed.Client``: chains run over the workers of its cluster, to the same draws. "local" makes one in
         this process; None (default) takes none.
     shards
-        With ``client``: the groups of the grouping factor are divided over the workers in so many shards (12 suits
-        most; of many rows about 80,000 a shard), which keep their rows. The draws depend on the number of shards,
-        not on that of the workers.
+        The groups of the grouping factor are divided over the workers of ``client`` ("local" if there is none) in so
+        many shards (12 suits most; of many rows about 80,000 a shard), which keep their rows. The draws depend on the
+        number of shards, not on that of the workers.
     **settings
         Settings of the engine, such as ``draws=2000, chains=4``.
 
@@ -147,14 +147,12 @@ def fit(
 
 def _run(engine: Engine, model: Model, rng: np.random.Generator, client: Any, shards: int | None) -> Posterior:
     """Run the engine here, or over a cluster."""
-    if client is None:
-        if shards is not None:
-            raise DataError("shards= divides the groups over the workers of a cluster: give client= too.")
+    if client is None and shards is None:
         return engine.run(model, rng)
     from bayou.cluster import over, run_shards
 
     if shards is not None:
-        return run_shards(engine, model, rng, client, shards)
+        return run_shards(engine, model, rng, "local" if client is None else client, shards)
     with over(client, getattr(engine, "cores", None)):
         return engine.run(model, rng)
 

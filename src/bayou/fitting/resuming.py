@@ -41,7 +41,8 @@ def resume(
     cores, progress
         As in the engines.
     client
-        As of `bayou.fit`: the chains go on over the workers of a cluster.
+        As of `bayou.fit`: the chains go on over the workers of a cluster. A run with ``shards=`` goes on with as many;
+        None makes a cluster in this process for it.
 
     Raises
     ------
@@ -64,6 +65,10 @@ def resume(
 
     store = open_store(folder, model, functions, store=folder, cores=cores, progress=progress)
     started = time.perf_counter()
+    if store.shards is not None:
+        from bayou.cluster.sharded import resume_sharded
+
+        return _fit(resume_sharded(store, client, cores), store.seed, started)
     if client is None:
         return _fit(store.engine.resume(store), store.seed, started)
     from bayou.cluster import over
@@ -94,6 +99,10 @@ def salvage(folder: str | os.PathLike[str], functions: Functions | None = None) 
 
     store = open_store(folder, None, functions, exactly=False, store=folder)
     started = time.perf_counter()
+    if store.shards is not None:
+        from bayou.cluster.sharded import salvage_sharded
+
+        return _fit(salvage_sharded(store), store.seed, started)
     return _fit(store.engine.salvage(store), store.seed, started)
 
 

@@ -43,6 +43,10 @@ def pack_reduced(design: Design, arrays: Arrays) -> dict[str, Any]:
         "folder": None if behind is None else behind.folder,
         "witnesses": len(next(iter(design.data.values()), ())),
     }
+    # summed in passes: moments of the rows where they lie would round differently, and so would the chains
+    running = getattr(reduced, "running", None)
+    if running is not None:
+        facts["running"] = _fields_out(running, "kept_running", arrays)
     if reduced.how == "blocks":
         return facts
     for name in _rows:
@@ -57,9 +61,6 @@ def pack_reduced(design: Design, arrays: Arrays) -> dict[str, Any]:
     arrays["kept_frequency"] = reduced.frequency
     if reduced.distinct is not None:
         facts["distinct"] = _fields_out(reduced.distinct, "kept_distinct", arrays)
-    running = getattr(reduced, "running", None)
-    if running is not None:
-        facts["running"] = _fields_out(running, "kept_running", arrays)
     return facts
 
 
@@ -90,7 +91,8 @@ def unpack_reduced(
     )
     template = build(formula, witnesses, family, learnt=learnt, **options)
     if own["how"] == "blocks":
-        return _with_files(template, own, behind)
+        running = _running(_fields_in(own["running"], arrays)) if "running" in own else None
+        return _with_files(template, own, behind, running)
     made: dict[str, Any] = {name: np.asarray(arrays[f"kept_{name}"]) for name in _rows if f"kept_{name}" in arrays}
     groupings = tuple(
         replace(g, codes=arrays[f"kept_codes_{k}"], Z=arrays[f"kept_Z_{k}"].reshape(-1, g.Z.shape[1]))
@@ -119,16 +121,16 @@ def same_rows(one: Mapping[str, Any], arrays: Arrays, other: Mapping[str, Any], 
     )
 
 
-def _with_files(template: Design, own: Mapping[str, Any], behind: Stream | None) -> Design:
+def _with_files(template: Design, own: Mapping[str, Any], behind: Stream | None, running: Any) -> Design:
     folder = own["folder"]
     if folder is not None and Path(folder).is_dir():
         from bayou.streaming.mapped import opened
 
         design: Design = opened(template, Path(folder))
         assert design.reduced is not None
-        return replace(design, data=template.data, reduced=replace(design.reduced, source=behind))
+        return replace(design, data=template.data, reduced=replace(design.reduced, source=behind, running=running))
     nothing = Remainder.nothing(len(template.sigma_levels))
-    gone = Reduced("gone", own["given"], np.ones(template.n), nothing, None, behind)
+    gone = Reduced("gone", own["given"], np.ones(template.n), nothing, None, behind, running)
     return replace(template, reduced=gone)
 
 
