@@ -118,7 +118,7 @@ class Known:
         self.parts = (SimpleNamespace(effect=effect, hyper=slice(0, len(start)), log_prior=lambda theta: 0.0),)
         self.levels = 0
         self.model = SimpleNamespace(design=SimpleNamespace(n=1))
-        self.x = np.zeros(1)
+        self.x, self.count = np.zeros(1), 1
 
     def place(self, theta: np.ndarray) -> bool:
         self.theta = np.array(theta)
