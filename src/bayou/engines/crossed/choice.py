@@ -2,12 +2,17 @@
 
 Costs are counted in visits of one entry, about two nanoseconds. At covariances that a few sweeps have found,
 
-- sweeps, factor by factor: one costs S = Σ_k (E + (12 + 2 P) J_k + slices); without noise they shrink any error of
+- sweeps, factor by factor: one costs S = Σ_k (v E + (12 + 2 P) J_k + slices); without noise they shrink any error of
   the coefficients by rho, measured by repeating them, and a draw worth an independent one takes (1 + rho)/(1 − rho);
-- sweeps with a joint draw each: S + (2 E + 5 q)(steps + 3) + 4 E for q coefficients, the steps of conjugate gradients
-  as a first draw takes them;
+- sweeps with a joint draw each: S + (2 v E + 5 q)(steps + 3) + 4 E for q coefficients, the steps of conjugate
+  gradients as a first draw takes them;
 - a dense Schur complement of R columns: R³/150 + Σ_j m_j²/4, m_j the columns that level j of the largest factor
-  touches. Its scans move all covariances at once, and are worth a third of an independent draw.
+  touches. Its scans move all covariances at once, and are worth a third of an independent draw. Where that cannot be
+  done (many numbers, priors of fixed effects that are not Gaussian) sds are drawn given the coefficients: then they
+  are worth no more than the share of the coefficients that comes from the rows, for the column of which the rows say
+  least. Sweeps draw sds with the coefficients integrated out.
+
+A pass takes v = 1 visit of an entry for two factors of an intercept each, 2 (K − 1) for K of them, 7 with slopes.
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ from bayou.engines.crossed.layout import Crossed, Rows, entry_means
 from bayou.engines.crossed.state import CrossState, new_cross_state
 from bayou.engines.crossed.sweep import run_joint_sweeps, run_sweeps
 from bayou.engines.crossed.system import Solver, new_solver
+from bayou.engines.gibbs import COLLAPSED_LIMIT
 from bayou.engines.starts import starting_factors, starting_scale
 from bayou.packed import packed
 
@@ -31,7 +37,7 @@ if TYPE_CHECKING:
 LARGEST_DENSE = 6_000  # columns of one: 288 MB a chain
 PILOT, REPEATED, MEASURED = 40, 60, 20  # sweeps to find covariances; to find the slowest direction; of these, measured
 NOISE, BESIDE = 4.0, 3  # visits for the noise of one entry; passes of a joint draw beside its steps
-DENSE_WORTH = 1.0 / 3.0
+DENSE_WORTH, LEAST_WORTH = 1.0 / 3.0, 1e-3
 
 
 @dataclass(frozen=True)
@@ -52,14 +58,42 @@ def lay_out_state(model: Model, target: Crossed, spread: float) -> CrossState:
     return state
 
 
-def dense_cost(target: Crossed, R: int) -> float:
-    """Return the cost of an independent draw by a dense Schur complement of R columns."""
+def collapses(target: Crossed) -> bool:
+    """Tell whether scans with a dense Schur complement have all coefficients integrated out."""
+    numbers = int((target.blocks.size * (target.blocks.size + 1) // 2).sum())
+    numbers += 0 if target.sigma_known else len(target.rows)
+    return numbers <= COLLAPSED_LIMIT and not len(target.beta_codes)
+
+
+def heard(target: Crossed, state: CrossState) -> float:
+    """Return the share of the coefficients' precision that comes from the rows, least over factors and columns.
+
+    Sds that are drawn given coefficients which are mostly prior stay about where they were.
+    """
+    w = 1.0 / float(state.sigma[0]) ** 2 if len(state.sigma) == 1 else 1.0  # several are in the sums already
+    least = 1.0
+    for k, p in enumerate(target.sizes):
+        rows = w * np.diagonal(state.A[target.at_A[k] : target.at_A[k + 1]].reshape(-1, p, p), axis1=1, axis2=2)
+        least = min(least, float((rows / (rows + np.diagonal(state.Q[k])[:p])).mean(axis=0).min()))
+    return least
+
+
+def dense_cost(target: Crossed, R: int, worth: float = DENSE_WORTH) -> float:
+    """Return the cost of an independent draw by a dense Schur complement of R columns, a scan worth a part of it."""
     if R > LARGEST_DENSE:
         return np.inf
     K, P = len(target.levels), len(target.linear)
     p = target.sizes[1:].sum()
     touched = np.minimum(np.diff(target.start) * p, R - P) + P
-    return float(R**3 / 150.0 + (touched * touched).sum() * target.sizes[0] / 4.0) / DENSE_WORTH if K > 1 else 0.0
+    return float(R**3 / 150.0 + (touched * touched).sum() * target.sizes[0] / 4.0) / worth if K > 1 else 0.0
+
+
+def visits(target: Crossed) -> float:
+    """Return what one entry costs in a pass: as measured, where the kernels cannot take the short way."""
+    K = len(target.levels)
+    if len(target.Z):
+        return 7.0
+    return 1.0 if K == 2 and not target.by_level else 2.0 * max(K - 1, 1)
 
 
 def sweep_cost(target: Crossed) -> float:
@@ -69,7 +103,7 @@ def sweep_cost(target: Crossed) -> float:
     for k, (J, p) in enumerate(zip(target.levels.astype(float), target.sizes.astype(float), strict=True)):
         terms = float(target.at_class[k + 1] - target.at_class[k]) if target.at_alike[k] >= 0 else J
         slices = 6.0 * min(p * (p + 1) / 2 + 1, 4)
-        cost += entries * len(target.levels) / 2.0 * p + J * p * (12.0 + 2.0 * P)
+        cost += entries * visits(target) + J * p * (12.0 + 2.0 * P)
         cost += slices * terms * (5.0 + 0.5 * p * (p + P) ** 2)
     return cost
 
@@ -109,14 +143,16 @@ def choose(model: Model, target: Crossed, rows: Rows) -> tuple[Way, Solver | Non
     run_sweeps(*handed, rows.codes, False, 1.0, PILOT, *_nothing(1), rng)
     rho = contraction(target, rows, state)
     every, entries, once = (1.0 + rho) / (1.0 - rho), float(target.start[-1]), sweep_cost(target)
-    costs = {"crossed": once * every, "dense": dense_cost(target, R)}
+    worth = DENSE_WORTH if collapses(target) else max(min(DENSE_WORTH, heard(target, state)), LEAST_WORTH)
+    costs = {"crossed": once * every, "dense": dense_cost(target, R, worth)}
     reason = f"a sweep shrinks errors to {rho:.2g} of themselves"
     solver = None
-    if once * (every - 1.0) > (2.0 * BESIDE + NOISE) * entries:  # a joint draw could pay
+    pass_twice = 2.0 * visits(target)  # forth and back in each step
+    if once * (every - 1.0) > (pass_twice * BESIDE + NOISE) * entries:  # a joint draw could pay
         solver = joint_solver(model, target, rows)
         run_joint_sweeps(handed[0], handed[1], packed(solver), rows.codes, False, 1, *_nothing(1), rng)
         steps = float(solver.steps[1])
-        passes = entries * (2.0 * (steps + BESIDE) + NOISE) + float(target.at_b[-1]) * 5.0 * (steps + BESIDE)
+        passes = entries * (pass_twice * (steps + BESIDE) + NOISE) + float(target.at_b[-1]) * 5.0 * (steps + BESIDE)
         costs["joint"] = once + passes
         reason += f", a joint draw takes {steps:.0f} steps"
     name = min(costs, key=lambda key: costs[key])
