@@ -17,21 +17,22 @@ WARM = 2_000
 
 
 def simulate(kind: str, rows: int, folder: Path) -> None:
-    """Write rows as Parquet files of at most 10⁷: 100 rows a group (normal) or 1,000 (binary), one slope or four."""
+    """Write rows as Parquet files of at most 10⁷: 100 rows a group (1,000 of binary ones), one column or four."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     rng = np.random.default_rng(1)
-    groups = max(rows // (100 if kind == "normal" else 1000), 10)
+    groups = max(rows // (1000 if kind == "binary" else 100), 10)
     level, slope = rng.normal(size=groups), 0.5 * rng.normal(size=groups)
     folder.mkdir(parents=True)
     for k, start in enumerate(range(0, rows, 10**7)):
         n = min(10**7, rows - start)
         g = rng.integers(0, groups, n)
-        if kind == "normal":
+        if kind != "binary":
             x = rng.normal(size=n)
-            y = 1.0 + 0.5 * x + level[g] + slope[g] * x + rng.normal(size=n)
-            columns = {"y": y, "x": x, "g": g}
+            eta = 1.0 + 0.5 * x + level[g] + slope[g] * x
+            y = eta + rng.normal(size=n) if kind == "normal" else rng.poisson(np.exp(0.5 * eta))
+            columns: dict[str, Any] = {"y": y, "x": x, "g": g}
         else:
             z = (rng.random((4, n)) < 0.5).astype(np.int8)
             eta = -1.0 + level[g] + 0.5 * z[0] - 0.3 * z[1] + 0.2 * z[2] + slope[g] * z[3]
@@ -44,6 +45,8 @@ def formula(kind: str) -> tuple[str, str]:
     """Return formula and family of a kind of data."""
     if kind == "normal":
         return "y ~ x + (1 + x | g)", "gaussian"
+    if kind == "counts":
+        return "y ~ x + (1 + x | g)", "poisson"
     return "y ~ x1 + x2 + x3 + x4 + (1 + x4 | g)", "bernoulli"
 
 
@@ -53,7 +56,7 @@ def bare(kind: str, folder: Path) -> dict[str, float]:
 
     table = pl.scan_parquet(folder / "*.parquet")
     started = time.perf_counter()
-    if kind == "normal":
+    if kind != "binary":
         x, y = pl.col("x"), pl.col("y")
         sums = {"sx": x, "sy": y, "xx": x * x, "xy": x * y, "yy": y * y}
         plan = table.group_by("g").agg(pl.len(), *(value.sum().alias(name) for name, value in sums.items()))
@@ -96,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Do one step and print what it took as JSON on the last line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ours_streaming")
     parser.add_argument("step", choices=["simulate", "bare", "fit"])
-    parser.add_argument("kind", choices=["normal", "binary"])
+    parser.add_argument("kind", choices=["normal", "binary", "counts"])
     parser.add_argument("rows", type=float)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--engine", default="reml")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import bayou
 from benchmarks.ours_streaming import formula
-from benchmarks.streaming import CHAINS, Line, lines
+from benchmarks.streaming import CHAINS, STEPS, Line, lines
 from benchmarks.table import markdown, number
 
 HEADINGS = ("data", "rows", "way", "what", "planned", "measured", "ratio")
@@ -29,7 +29,8 @@ def beside(line: Line, folder: Path) -> list[tuple[str, ...]]:
     if line.said is None:
         return []
     sampled = line.engine in SAMPLERS
-    scans = CHAINS["draws"] + CHAINS["warmup"]
+    settings = dict(STEPS[line.kind])[line.engine] if sampled else {}
+    scans = settings.get("draws", 0) + settings.get("warmup", 0)
     pairs = [
         ("reading s", way.reading, line.said["model"]),
         ("draw ms" if sampled else "maximum s",
@@ -47,12 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.plan", description=__doc__)
     parser.add_argument("--rows", type=float, nargs="*", default=[1e6, 1e7])
+    parser.add_argument("--kind", choices=sorted(STEPS), action="append")
     parser.add_argument("--folder", type=Path)
     given = parser.parse_args(arguments)
     found: list[tuple[str, ...]] = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) if given.folder is None else given.folder
-        for kind in ("normal", "binary"):
+        for kind in given.kind or sorted(STEPS):
             for rows in given.rows:
                 for line in lines(kind, int(rows), folder, []):
                     found += beside(line, folder)

@@ -2,8 +2,9 @@
 
 Parquet files of 10⁶ to 10⁸ rows, read by Polars alone (a group-by of the same columns) and by bayou, every step in a
 process of its own with every core. Normal rows, 100 a group, with a random slope: their sums, then REML and 1,000
-draws. Binary rows with four binary covariates, 1,000 a group: merged, then Laplace and Metropolis. The files stay in
-the folder: 10⁸ rows are 3 GB of disk.
+draws. Binary rows with four binary covariates, 1,000 a group: merged, then Laplace and Metropolis. Counts with a
+random slope, 100 a group: kept in files, then Laplace and a few scans of Metropolis. The files stay in the folder: 10⁸
+rows are 3 GB of disk.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ CHAINS = {"draws": 1000, "warmup": 200, "chains": 1, "cores": 1, "progress": Fal
 STEPS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
     "normal": (("reml", {}), ("gibbs", CHAINS)),
     "binary": (("laplace", {}), ("metropolis", CHAINS)),
+    "counts": (("laplace", {}), ("metropolis", CHAINS | {"draws": 30, "warmup": 20})),
 }
 IN_MEMORY = 10**6
 """Up to so many rows the same fit runs in memory too."""
@@ -47,7 +49,7 @@ class Line:
 
     def cells(self) -> tuple[str, ...]:
         """Return the line of the table."""
-        groups = f"{self.rows // (100 if self.kind == 'normal' else 1000):,}"
+        groups = f"{self.rows // (1000 if self.kind == 'binary' else 100):,}"
         how = "streamed" if self.streamed else "in memory"
         if self.said is None:
             gone = ["–"] * 3
