@@ -96,7 +96,8 @@ def test_more_workers_hold_less_and_scan_faster():
     clusters = [way for way in told.ways if way.workers > 1]
     assert len(clusters) >= 2
     for fewer, more in zip(clusters, clusters[1:], strict=False):
-        assert more.memory < fewer.memory and more.draw < fewer.draw and more.reading < fewer.reading
+        assert more.memory < fewer.memory and more.draw < fewer.draw
+        assert more.reading == fewer.reading  # the leader reads for all
     # a sweep of a cluster never takes less than its messages
     assert all(way.draw > costs.SWEEP for way in clusters)
 

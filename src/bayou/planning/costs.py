@@ -12,28 +12,28 @@ __all__ = ["Machine", "Way", "ways"]
 NS = 1e-9
 GB = 2.0**30
 
-# Nanoseconds. Those of reading, summing and draws on sums are held to `benchmarks.streaming` at 10⁷ and 10⁸ Gaussian
-# rows; those of merged rows, rows in files, scans over rows and clusters are estimates still.
+# Nanoseconds, held to `benchmarks.plan` on two cores that did nothing else: 10⁷ and 10⁸ Gaussian rows, 10⁶ and 10⁷
+# merged rows and rows in files; a sweep over a cluster to `benchmarks.cluster_speed` at 10⁷ rows.
 READ = 5.0
 """Per column and pass."""
 CODE = 5.0
 """Per number of a row (Workload.width), once."""
-REDUCE = {"summed": 25.0, "merged": 60.0, "blocks": 30.0}
+REDUCE = {"summed": 25.0, "merged": 60.0, "blocks": 250.0}
 LEVEL = 22.0
 """Per grouping factor and row: its level looked up, in both passes."""
 BUILD = 200.0
 """In memory: per column and row, everything before the first draw."""
 GROUP = (60.0, 20.0)
 """A draw on sums: per level, and per squared coefficient of a level."""
-ROW = {"gaussian": 3.0, "bernoulli": 8.0, "binomial": 8.0, "poisson": 5.0}
+ROW = {"gaussian": 3.0, "bernoulli": 9.5, "binomial": 9.5, "poisson": 12.0}
 """A scan on rows: per row and number of a row."""
 OTHER_ROW = 30.0
-EVALUATIONS = 14
-"""Of the likelihood for its maximum."""
-SWEEP = 5e-3
+EVALUATIONS = {"sums": 14, "kept": 26, "in memory": 42}
+"""Of a likelihood for its maximum, each worth a draw: of sums, of kept rows by all cores, of rows in memory by one."""
+SWEEP = 2.6e-3
 """A sweep over a cluster beyond its work: messages there and back."""
 NETWORK = 1e8
-"""Bytes a second to the workers."""
+"""Bytes a second to the workers: an assumption, of a network of a gigabit."""
 
 # Bytes.
 BASE = 0.4 * GB
@@ -127,11 +127,17 @@ def _draw(work: Workload, kept: float) -> float:
     return NS * (groups + kept * work.width * ROW.get(work.family, OTHER_ROW))
 
 
+def _maximum(work: Workload, draw: float, where: str) -> float:
+    """Return the seconds of a fit that maximises a likelihood."""
+    return EVALUATIONS["sums" if work.how == "summed" else where] * draw
+
+
 def _in_memory(work: Workload, machine: Machine) -> Way:
     memory = BASE + work.rows * (ROW_BYTES[0] + ROW_BYTES[1] * (work.width + work.columns)) + _levels(work)
     reading = NS * work.rows * BUILD * work.columns
     draw = _draw(work, work.rows)
-    return Way("in memory", 1, memory, 0.0, reading, draw, EVALUATIONS * draw, memory <= SHARE * machine.memory)
+    longest = _maximum(work, draw, "in memory")
+    return Way("in memory", 1, memory, 0.0, reading, draw, longest, memory <= SHARE * machine.memory)
 
 
 def _passes(work: Workload) -> float:
@@ -146,13 +152,16 @@ def _streamed(work: Workload, machine: Machine) -> Way:
     memory = BASE + (0.0 if work.how == "blocks" else rows) + _levels(work)
     draw = _draw(work, work.kept)
     fits = memory <= SHARE * machine.memory
-    return Way("streamed", 1, memory, on_disk, _passes(work), draw, EVALUATIONS * draw, fits)
+    return Way("streamed", 1, memory, on_disk, _passes(work), draw, _maximum(work, draw, "kept"), fits)
 
 
 def _cluster(work: Workload, machine: Machine, workers: int) -> Way:
-    rows = work.kept * KEPT_BYTES * (work.width + 3) / workers
-    memory = BASE + rows + _levels(work) / workers
-    reading = _passes(work) / workers + rows / NETWORK
+    rows = work.kept * KEPT_BYTES * (work.width + 3)
+    memory = BASE + rows / workers + _levels(work) / workers
+    # the leader reads, and sends to each its part
+    reading = _passes(work) + rows / NETWORK
     draw = _draw(work, work.kept) / workers + SWEEP
     fits = memory <= SHARE * machine.memory
-    return Way(f"cluster of {workers} workers", workers, memory, 0.0, reading, draw, EVALUATIONS * draw, fits)
+    on_disk = rows if work.how == "blocks" else 0.0
+    longest = _maximum(work, draw, "kept")
+    return Way(f"cluster of {workers} workers", workers, memory, on_disk, reading, draw, longest, fits)
