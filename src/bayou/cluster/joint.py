@@ -15,7 +15,7 @@ from scipy.linalg import cho_solve
 
 from bayou._types import Array
 from bayou.cluster.fleet import Talk
-from bayou.cluster.words import Each, Word
+from bayou.cluster.words import Each, Word, added
 from bayou.conditional.mode import FLAT, LIMIT, NEAR, ROUNDING, SETTLED
 from bayou.engines.nested.variational import settle
 
@@ -63,12 +63,8 @@ class Joint:
         return self.talk.say(list(words))
 
     def sum(self, *words: Word) -> Array:
-        """Return the sum of what the shards answer, in their order."""
-        answers = self.say(*words)
-        total = answers[0].copy()
-        for one in answers[1:]:
-            total += one
-        return total
+        """Return the sum of what the shards answer."""
+        return added(self.say(*words))
 
     # ---- the mode --------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from bayou.cluster.cutting import Parts
 from bayou.cluster.fleet import Fleet, Talk
 from bayou.cluster.joint import Joint
 from bayou.cluster.joint_shard import JointRows
-from bayou.cluster.words import Word
+from bayou.cluster.words import Word, added
 from bayou.conditional.blocked import BlockedLaplace
 from bayou.conditional.choice import in_files
 from bayou.conditional.laplace import Laplace
@@ -65,7 +65,7 @@ class MarginalShard:
         """Nothing."""
 
 
-class Sharded(Laplace):
+class SharedLaplace(Laplace):
     """The approximation of the whole, evaluated on the workers; the result is put together from its rows here."""
 
     talk: Talk | None = None
@@ -97,10 +97,7 @@ class Sharded(Laplace):
     def _apart(self, psi: Array) -> tuple[float, Array]:
         """Add up what the shards have by themselves."""
         assert self.talk is not None
-        answers = self.talk.say([("at", psi.copy())])
-        total = answers[0].copy()
-        for row in answers[1:]:
-            total += row
+        total = added(self.talk.say([("at", psi.copy())]))
         return float(total[0]), total[1:]
 
     def _together(self, joint: Joint, psi: Array) -> tuple[float, Array]:
@@ -116,7 +113,7 @@ class Sharded(Laplace):
         return -(joint.value() + self.integrated_terms()), -np.concatenate([own, in_dispersion])
 
 
-class ShardedLaplace(Sharded):
+class SharedInMemory(SharedLaplace):
     """The same with rows in memory."""
 
     def again(self, integrated: bool) -> Laplace:
@@ -124,7 +121,7 @@ class ShardedLaplace(Sharded):
         return Laplace(self.model, integrated, self.priors, self.data)
 
 
-class ShardedFiles(Sharded, BlockedLaplace):
+class SharedInFiles(SharedLaplace, BlockedLaplace):
     """The same with rows in files, which are visited chunk by chunk here and sent shard by shard."""
 
 
@@ -147,7 +144,7 @@ class MarginalCut:
 def run_marginal(engine: Engine, model: Model, rng: np.random.Generator, client: Any, shards: int) -> Posterior:
     """Maximise the Laplace approximation with the groups on the workers of a client."""
     engine.check(model)
-    of = (ShardedFiles if in_files(model) else ShardedLaplace)(model, engine.reml, model.priors_given)
+    of = (SharedInFiles if in_files(model) else SharedInMemory)(model, engine.reml, model.priors_given)
     fleet = Fleet(client, MarginalCut(of, shards))
     try:
         of.listen(Talk(fleet, [None] * len(fleet.pieces)))

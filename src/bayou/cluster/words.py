@@ -40,6 +40,14 @@ def own(message: Sequence[Word], k: int) -> list[Word]:
     return [tuple(a.parts[k] if isinstance(a, Each) else a for a in word) for word in message]
 
 
+def added(answers: Sequence[Array]) -> Array:
+    """Return the sum of what shards answered, in their order: its last digits do not depend on where they are."""
+    total = answers[0].copy()
+    for one in answers[1:]:
+        total += one
+    return total
+
+
 class Shard(Protocol):
     """What follows messages."""
 
