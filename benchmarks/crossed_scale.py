@@ -25,6 +25,7 @@ import pandas as pd
 import bayou
 import bayou.engines.draws
 from bayou._types import Array
+from bayou.engines.covariances import precision_from_factors
 from bayou.engines.crossed.chain import CrossedChain
 from bayou.engines.crossed.choice import choose, joint_solver
 from bayou.engines.crossed.coefficients import draw_levels
@@ -32,7 +33,7 @@ from bayou.engines.crossed.layout import Codes, Crossed, Rows, crossed
 from bayou.engines.crossed.passes import cross_sums, remember
 from bayou.engines.crossed.state import CrossState
 from bayou.engines.crossed.sweep import scatter_of_block, write_down
-from bayou.engines.moves import draw_block, draw_scale, precision_from_factors
+from bayou.engines.moves import draw_block, draw_scale
 from bayou.jit import kernel
 from bayou.linalg.small import cholesky, solve_lower, solve_lower_transposed
 from bayou.posterior.convergence import effective_size

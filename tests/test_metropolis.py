@@ -211,6 +211,7 @@ STRUCTURES = {
     "slopes": ("x + (x | g)", {}),
     "crossed": ("x + v + (1 + x || g) + (1 | h)", {}),
     "nested": ("x + (x | a/g)", {}),
+    "slopes of two kinds": ("x + (x | g) + (1 + x || h)", {}),
     "no fixed effects": ("0 + (1 | g)", {}),
     "no groups": ("x + u", {}),
     "offset and weights": ("x + offset(u) + (1 | g)", {"weights": "t"}),
@@ -242,7 +243,7 @@ def test_every_move_alone(move, family, rng):
     [TRANSLATIONS, WHITENED, LAPLACE, WALK, CARRIED],
     ids=["translations", "whitened", "laplace", "walk", "carried"],
 )
-@pytest.mark.parametrize("structure", ["crossed", "nested"])
+@pytest.mark.parametrize("structure", ["crossed", "nested", "slopes of two kinds"])
 def test_moves_with_several_factors(structure, move, rng):
     z, _, _ = replicates(weighted(structure, "poisson"), lambda b: b.move(move, 2, rng), 1500, rng)
     assert np.abs(z).max() < 4.3, np.round(z, 1)

@@ -11,7 +11,8 @@ from scipy.integrate import quad
 
 from bayou.binding import draw_block as draw_from_prior
 from bayou.effects.iid import tabulate
-from bayou.engines.moves import draw_block, draw_scale, precision_from_factors, propose_factor, slice_factor
+from bayou.engines.covariances import precision_from_factors
+from bayou.engines.moves import draw_block, draw_scale, propose_factor, slice_factor
 from bayou.jit import kernel
 from bayou.priors import Flat, FlatSD, Gamma, InverseGamma, Jeffreys, OfVariance
 from oracle import standard_errors_from_zero

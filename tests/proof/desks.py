@@ -18,7 +18,9 @@ from proof.uncompiled import Script, UsedUp, load, turning_points
 Array = np.ndarray
 STATES = 100
 KERNELS = load()
-moves, lmm_states, glmm_states = (KERNELS[f"engines.{n}"] for n in ("moves", "lmm.state", "glmm.state"))
+covariances, lmm_states, glmm_states = (
+    KERNELS[f"engines.{n}"] for n in ("covariances", "lmm.state", "glmm.state")
+)
 
 
 def same(found: float, expected: float, size: float = 1.0) -> None:
@@ -41,7 +43,7 @@ class Desk:
     def reset(self) -> None:
         """Put the state back, and what follows from it."""
         put(self.model, self.sums, self.target, self.state, self.here)
-        assert moves.precision_from_factors(self.target.blocks, self.state.L, self.state.Q, self.state.work[4:])
+        assert covariances.precision_from_factors(self.target.blocks, self.state.L, self.state.Q, self.state.work[4:])
         self.w = lmm_states.likelihood_weight(self.target, self.state)
 
     def point(self) -> Point:

@@ -44,6 +44,7 @@ STRUCTURES: dict[str, tuple[str, dict[str, str]]] = {
     "uncorrelated": ("x + (1 + x || g)", {}),
     "no fixed effects": ("0 + (1 | g)", {}),
     "crossed": ("x + (x | g) + (1 | h)", {}),
+    "slopes of two kinds": ("x + (x | g) + (1 + x || h)", {}),
     "nested": ("x + (1 | a/g)", {}),
     "three levels": ("x + (1 | a/g/o)", {}),
     "group-level column": ("x + v + (1 | g)", {}),

@@ -110,60 +110,75 @@ def test_shears(c: int, kind: str, rng: np.random.Generator) -> None:
 # ---- every group carried along --------------------------------------------------------------------
 
 
-def check_carried(model: Model, states: int, rng: np.random.Generator) -> None:
-    """t = (covariance, fixed effects) -> t', with R_j'(b_j − m_j) of every group held, m_j and R_j those of t and t'."""
-    working, p = model.working, model.design.groupings[0].Z.shape[1]
-    grouping, P = model.design.groupings[0], len(model.bound.beta_mean)
+def check_carried(model: Model, states: int, rng: np.random.Generator, f: int = 0) -> None:
+    """T -> t' of one factor, R_j'(b_j − m_j) of every group held, m_j and R_j those of t and t'.
+
+    t is the covariance, and the fixed effects where the factor is the only one.
+    """
+    working, P = model.working, len(model.bound.beta_mean) if len(model.design.groupings) == 1 else 0
     names, gaussian = list(model.design.coefficients), P - len(working.codes)
     decided = 0
     while decided < states:
         desk = RowDesk(model, rng)
-        here, carrier = desk.here, desk.state.carrier
-        own = coordinates_from_factor(np.linalg.cholesky(here.Sigma[0]))
-        t = np.concatenate([own, np.linalg.solve(working.to_printed, here.beta)])
+        here, carrier, blocks = desk.here, desk.state.carrier, desk.target.blocks
+        g, first = desk.order[f], int(carrier.first[f])
+        grouping, p = model.design.groupings[g], model.design.groupings[g].Z.shape[1]
+        places = [(r, int(blocks.start[r]), int(blocks.size[r])) for r in np.flatnonzero(blocks.grouping == f)]
+        t = np.concatenate(
+            [coordinates_from_factor(np.linalg.cholesky(here.Sigma[r])) for r, _, _ in places]
+            + [np.linalg.solve(working.to_printed, here.beta)] * bool(P)
+        )
         d = len(t)
-        assert carrier.first[1] == d
-        carrier.ready[0] = 1
-        carrier.angle[0] = rng.normal()
-        carrier.centre[:] = t + 0.2 * rng.standard_normal(d)
-        carrier.spread[0] = np.tril(0.05 * rng.standard_normal((d, d)), -1) + np.diag(rng.uniform(0.1, 0.3, d))
+        assert carrier.first[f + 1] == first + d
+        carrier.ready[f] = 1
+        carrier.angle[f] = rng.normal()
+        carrier.centre[first : first + d] = t + 0.2 * rng.standard_normal(d)
+        spread = np.tril(0.05 * rng.standard_normal((d, d)), -1) + np.diag(rng.uniform(0.1, 0.3, d))
+        carrier.spread[f, :d, :d] = spread
         carrier.anchor[:] = 0.3 * rng.standard_normal(carrier.anchor.shape)
-        anchor = carrier.anchor.reshape(-1, p).copy()
-        spread, centre = carrier.spread[0], carrier.centre
-        phi = 0.5 * np.pi / (1.0 + np.exp(-carrier.angle[0]))
+        at_b = int(desk.target.rows.at_b[f])
+        anchor = carrier.anchor[at_b : at_b + here.b[g].size].reshape(-1, p).copy()
+        centre = carrier.centre[first : first + d]
+        phi = 0.5 * np.pi / (1.0 + np.exp(-carrier.angle[f]))
         uniforms = [0.5] if decided % 2 else [0.01, float(rng.random())]  # a step as it is tuned, or a shorter one
         if len(uniforms) == 2:
             phi *= uniforms[1] ** 2
         u, xi = np.linalg.solve(spread, t - centre), rng.standard_normal(d)
         z = np.cos(phi) * u + np.sin(phi) * xi
         t_new = centre + spread @ z
-        sides = []
+        sides, precisions = [], []
         for value in (t, t_new):
-            L = np.zeros((p, p))
-            jacobian = factor_from_coordinates(value, 0, p, L)
-            L = np.tril(L)
+            Sigma, jacobian, cut, Q = list(here.Sigma), 0.0, 0, np.zeros((p, p))
+            for r, start, size in places:
+                L = np.zeros((size, size))
+                jacobian += factor_from_coordinates(value, cut, size, L)
+                cut += size * (size + 1) // 2
+                Sigma[r] = np.tril(L) @ np.tril(L).T
+                if np.isfinite(jacobian):
+                    Q[start : start + size, start : start + size] = np.linalg.inv(Sigma[r])
             # each group's own line is held while the fixed effects leave the centre
-            off = working.to_printed @ (value - centre)[d - P :]
+            off = working.to_printed @ (value - centre)[d - P :] if P else np.zeros(0)
             held = [
-                off[names.index(c)] if c in names and model.working_position(names.index(c)) < gaussian else 0.0
+                off[names.index(c)] if P and c in names and model.working_position(names.index(c)) < gaussian else 0.0
                 for c in grouping.coefficients
             ]
-            at = replace(here, beta=working.to_printed @ value[d - P :], Sigma=[L @ L.T], b=[anchor - held])
-            sides.append((jacobian, at))
+            beta = working.to_printed @ value[d - P :] if P else here.beta
+            b = [anchor - held if k == g else own for k, own in enumerate(here.b)]
+            sides.append((jacobian, replace(here, beta=beta, Sigma=Sigma, b=b)))
+            precisions.append(Q)
         if not np.isfinite(sides[1][0]):
             continue
-        b, log_det = np.empty_like(anchor), 0.0
+        carried_to, log_det = np.empty_like(anchor), 0.0
         for j in range(len(anchor)):
             rows = grouping.codes == j
             m, R = [], []
-            for _, at in sides:
-                Q = np.linalg.inv(at.Sigma[0])
-                mode, H = newton(desk.model, at, grouping.Z[rows], rows, Q, np.zeros(p), at.b[0][j])
+            for (_, at), Q in zip(sides, precisions, strict=True):
+                mode, H = newton(desk.model, at, grouping.Z[rows], rows, Q, np.zeros(p), at.b[g][j])
                 m.append(mode)
                 R.append(np.linalg.cholesky(H))
-            b[j] = m[1] + np.linalg.solve(R[1].T, R[0].T @ (here.b[0][j] - m[0]))
+            carried_to[j] = m[1] + np.linalg.solve(R[1].T, R[0].T @ (here.b[g][j] - m[0]))
             log_det += float(np.log(np.diag(R[0]) / np.diag(R[1])).sum())
-        there = replace(sides[1][1], b=[b])
+        there = replace(sides[1][1], b=[carried_to if k == g else own for k, own in enumerate(here.b)])
         with np.errstate(divide="ignore"):
             ratio = desk.joint(there) - desk.joint(here) + sides[1][0] - sides[0][0] + log_det
         ratio += 0.5 * float(z @ z - u @ u)
@@ -171,14 +186,16 @@ def check_carried(model: Model, states: int, rng: np.random.Generator) -> None:
             continue
 
         def run(exponential: float, desk: RowDesk = desk, xi: Array = xi, uniforms: list[float] = uniforms) -> None:
+            desk.state.carrier.Q[:] = 7.0  # what the carrying of another factor may leave
             carried.move_carried(desk.target, desk.state, False, Script(xi, [exponential], uniforms=uniforms))
 
-        def read(desk: RowDesk = desk) -> Array:
-            point = desk.point()
-            return np.concatenate([point.beta, point.b[0].ravel(), point.Sigma[0].ravel()])
+        def laid_out(point: Point) -> Array:
+            return np.concatenate([point.beta, *(x.ravel() for x in point.b), *(S.ravel() for S in point.Sigma)])
 
-        new, old = (np.concatenate([x.beta, x.b[0].ravel(), x.Sigma[0].ravel()]) for x in (there, here))
-        decide(desk, run, float(ratio), old, new, read)
+        def read(desk: RowDesk = desk) -> Array:
+            return laid_out(desk.point())
+
+        decide(desk, run, float(ratio), laid_out(here), laid_out(there), read)
         decided += 1
 
 
@@ -192,6 +209,12 @@ def test_groups_carried_along(family: str, structure: str, rng: np.random.Genera
 def test_groups_carried_along_under_every_prior(kind: str, rng: np.random.Generator) -> None:
     model = build("slopes", "poisson", PRIOR_KINDS[kind])
     check_carried(model, STATES // 2, rng)
+
+
+@pytest.mark.parametrize("factor", [0, 1])
+@pytest.mark.parametrize("structure", ["crossed", "slopes of two kinds", "nested"])
+def test_groups_carried_along_beside_other_factors(structure: str, factor: int, rng: np.random.Generator) -> None:
+    check_carried(build(structure, "poisson"), STATES // 2, rng, factor)
 
 
 # ---- sds of nested factors given the sums of their coefficients -----------------------------------

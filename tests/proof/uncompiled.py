@@ -17,6 +17,7 @@ import numpy as np
 Array = np.ndarray
 MODULES = (
     "sufficient",
+    "engines.covariances",
     "engines.moves",
     "engines.centring",
     "engines.lmm.state",

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from bayou._types import Array, Integers
-from bayou.effects.iid import BlockTable, coordinates_into, factor_from_coordinates, log_prior
+from bayou.effects.iid import BlockTable, log_prior
+from bayou.engines.covariances import coordinates_of, density_at, precision_from_factors, scaled, sheared
 from bayou.engines.glmm.population import log_prior_fixed
 from bayou.engines.glmm.regression import reverse_density
 from bayou.engines.moves import draw_block, draw_scale
@@ -18,9 +19,6 @@ from bayou.linalg.small import (
     cholesky,
     cholesky_in_place,
     fill,
-    inverse_from_factor,
-    invert_lower,
-    product_with_transpose,
     solve_lower,
     solve_lower_transposed,
 )
@@ -125,20 +123,14 @@ def draw_covariances(leader: Leader, head: Head, rng: np.random.Generator) -> bo
 @kernel(entry=True)
 def set_precision(leader: Leader, head: Head) -> bool:
     """Q and the factor of Sigma from the blocks."""
-    blocks = leader.blocks
-    fill(head.Q, 0.0)
+    blocks, p = leader.blocks, head.Q.shape[0]
     fill(head.Sigma, 0.0)
     for r in range(blocks.size.shape[0]):
         q, s = blocks.size[r], blocks.start[r]
-        inverse_from_factor(head.L[r], head.work[0], head.work[1], q)
         for i in range(q):
-            for k in range(q):
-                if not math.isfinite(head.work[1, i, k]):
-                    return False
-                head.Q[s + i, s + k] = head.work[1, i, k]
             for k in range(i + 1):
                 head.Sigma[s + i, s + k] = head.L[r, i, k]
-    return True
+    return precision_from_factors(blocks, head.L, head.Q.reshape((1, p, p)), head.work)
 
 
 @kernel(entry=True)
@@ -146,9 +138,7 @@ def propose_scaling(leader: Leader, head: Head, r: int, c: int, move: float) -> 
     """``head.proposed[r]`` <- L with row c scaled by exp(move); returns the log ratio without the likelihood."""
     p = leader.blocks.size[r]
     L, new = head.L[r], head.proposed[r]
-    for i in range(p):
-        for k in range(i + 1):
-            new[i, k] = L[i, k] * (math.exp(move) if i == c else 1.0)
+    scaled(L, p, c, math.exp(move), new)
     ratio: float = log_prior(leader.blocks, r, new, head.work[0]) - log_prior(leader.blocks, r, L, head.work[0])
     return ratio + (p + 1.0) * move
 
@@ -158,20 +148,8 @@ def propose_shear(leader: Leader, head: Head, r: int, c: int, e: int, size: floa
     """``head.proposed[r]`` <- L with b_c + move b_e in place of b_c; returns the move and the log ratio."""
     p = leader.blocks.size[r]
     L, new, inverse, product = head.L[r], head.proposed[r], head.work[0], head.work[1]
-    invert_lower(L, inverse, p)
-    precision, variance = 0.0, 0.0
-    for k in range(p):
-        if k >= c:
-            precision += inverse[k, c] * inverse[k, c]
-        if k <= e:
-            variance += L[e, k] * L[e, k]
-    move = size / math.sqrt(precision * variance)
-    product_with_transpose(L, product, p)
-    for k in range(p):
-        product[c, k] += move * product[e, k]
-    for k in range(p):
-        product[k, c] += move * product[k, e]
-    if not cholesky(product, new, p):
+    move, possible = sheared(L, p, c, e, size, new, inverse, product)
+    if not possible:
         return move, -math.inf
     after = log_prior(leader.blocks, r, new, inverse)
     return move, after - log_prior(leader.blocks, r, L, inverse)
@@ -180,34 +158,13 @@ def propose_shear(leader: Leader, head: Head, r: int, c: int, e: int, size: floa
 @kernel(entry=True)
 def density(leader: Leader, t: Array, L: Array, Q: Array, work: Array) -> float:
     """Factors L and precision Q at coordinates t; log p(Sigma) + log Jacobian − levels x log|L|."""
-    blocks = leader.blocks
-    at, value = 0, 0.0
-    fill(Q, 0.0)
-    for r in range(blocks.size.shape[0]):
-        p, s = blocks.size[r], blocks.start[r]
-        value += factor_from_coordinates(t, at, p, L[r])
-        if not value > -math.inf:
-            return -math.inf
-        value += log_prior(blocks, r, L[r], work[0])
-        at += p * (p + 1) // 2
-        inverse_from_factor(L[r], work[0], work[1], p)
-        for i in range(p):
-            value -= leader.levels * math.log(L[r, i, i])
-            for k in range(p):
-                if not math.isfinite(work[1, i, k]):
-                    return -math.inf
-                Q[s + i, s + k] = work[1, i, k]
-    return value
+    return density_at(leader.blocks, 0, leader.levels, t, L, Q, work)
 
 
 @kernel(entry=True)
 def coordinates(leader: Leader, head: Head, t: Array) -> int:
     """T <- coordinates of the blocks, then the fixed effects if there is room; returns where these begin."""
-    at = 0
-    for r in range(leader.blocks.size.shape[0]):
-        p = leader.blocks.size[r]
-        coordinates_into(head.L[r], p, t, at)
-        at += p * (p + 1) // 2
+    at = coordinates_of(leader.blocks, 0, head.L, t)
     for i in range(at, t.shape[0]):
         t[i] = head.beta[i - at]
     return at

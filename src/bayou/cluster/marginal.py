@@ -80,12 +80,7 @@ class SharedLaplace(Laplace):
         value, slopes = self._apart(psi) if self.together is None else self._together(self.together, psi)
         if not np.isfinite(value):
             return np.inf, np.zeros(self.size)
-        if self.priors:
-            prior = self.log_prior(psi)
-            if not np.isfinite(prior):
-                return np.inf, np.zeros(self.size)
-            value, slopes = value - prior, slopes - self._prior_slopes(psi)
-        return value, slopes
+        return self._criterion(psi, value, slopes)
 
     def listen(self, talk: Talk) -> None:
         """Have shards answer from now on."""
@@ -98,19 +93,19 @@ class SharedLaplace(Laplace):
         """Add up what the shards have by themselves."""
         assert self.talk is not None
         total = added(self.talk.say([("at", psi.copy())]))
-        return float(total[0]), total[1:]
+        return -float(total[0]), -total[1:]
 
     def _together(self, joint: Joint, psi: Array) -> tuple[float, Array]:
         """Find the mode of all coefficients, the fixed effects among them."""
         _, entries, dispersion = self.split(psi)
         numbers = self.numbers
         if len(dispersion) and not np.all((dispersion > 1e-150) & (dispersion < 1e150)):
-            return np.inf, np.zeros(self.size)
+            return -np.inf, np.zeros(self.size)
         if not joint.place(numbers.held(entries)[0], dispersion if len(dispersion) else np.ones(1)):
-            return np.inf, np.zeros(self.size)
+            return -np.inf, np.zeros(self.size)
         in_T, in_dispersion = joint.slopes()
         own = np.where(numbers.vanishing(entries), 0.0, in_T[numbers.row, numbers.column] * numbers.unit)
-        return -(joint.value() + self.integrated_terms()), -np.concatenate([own, in_dispersion])
+        return joint.value() + self.integrated_terms(), np.concatenate([own, in_dispersion])
 
 
 class SharedInMemory(SharedLaplace):

@@ -271,13 +271,15 @@ class Laplace:
         """Return minus the log marginal likelihood (with priors: minus the log posterior) and its gradient (size,)."""
         if not np.isfinite(psi).all() or not self.locate(psi):
             return np.inf, np.zeros(self.size)
-        value, slopes = self.value(), self.slopes()
+        return self._criterion(psi, self.value(), self.slopes())
+
+    def _criterion(self, psi: Array, value: float, slopes: Array) -> tuple[float, Array]:
+        """Return what is minimised, and its gradient, given the log marginal likelihood and its own."""
         if self.priors:
             prior = self.log_prior(psi)
             if not np.isfinite(prior):
                 return np.inf, np.zeros(self.size)
-            value += prior
-            slopes = slopes + self._prior_slopes(psi)
+            value, slopes = value + prior, slopes + self._prior_slopes(psi)
         return -value, -slopes
 
     @property

@@ -301,21 +301,3 @@ def draw_block(
     fill(zeros, 0.0)
     slice_factor(blocks, r, L, J, scatter, zeros[0], zeros, 2 * p, work[1], rng)
     return True
-
-
-@kernel
-def precision_from_factors(blocks: BlockTable, L: Array, Q: Array, work: Array) -> bool:
-    """Q (K, p, p) <- the precisions of all factors from the lower factors L (B, p, p) of their blocks."""
-    for f in range(Q.shape[0]):
-        fill(Q[f], 0.0)
-    for r in range(blocks.size.shape[0]):
-        p = blocks.size[r]
-        f = blocks.grouping[r]
-        s = blocks.start[r]
-        inverse_from_factor(L[r], work[0], work[1], p)
-        for i in range(p):
-            for k in range(p):
-                if not math.isfinite(work[1, i, k]):
-                    return False
-                Q[f, s + i, s + k] = work[1, i, k]
-    return True

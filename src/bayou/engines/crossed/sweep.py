@@ -19,6 +19,7 @@ import math
 import numpy as np
 
 from bayou._types import Array
+from bayou.engines.covariances import precision_from_factors
 from bayou.engines.crossed.coefficients import draw_fixed_effects, draw_levels, integrate, sum_classes
 from bayou.engines.crossed.layout import Codes, Crossed
 from bayou.engines.crossed.passes import cross_sums, remember
@@ -26,7 +27,7 @@ from bayou.engines.crossed.solving import draw_jointly
 from bayou.engines.crossed.state import CrossState, combine_levels
 from bayou.engines.crossed.system import Solver
 from bayou.engines.crossed.theta import MOST, slice_theta
-from bayou.engines.moves import draw_block, draw_scale, precision_from_factors
+from bayou.engines.moves import draw_block, draw_scale
 from bayou.jit import kernel
 
 

@@ -14,10 +14,10 @@ import numpy as np
 
 from bayou._types import Array
 from bayou.effects.iid import coordinates_into, factor_from_coordinates, log_prior
+from bayou.engines.covariances import precision_from_factors
 from bayou.engines.crossed.coefficients import integrate
 from bayou.engines.crossed.layout import Crossed
 from bayou.engines.crossed.state import CrossState
-from bayou.engines.moves import precision_from_factors
 from bayou.jit import kernel
 from bayou.linalg.small import cholesky, log_determinant, solve_lower
 from bayou.priors.table import prior_log_density

@@ -23,14 +23,14 @@ import math
 import numpy as np
 
 from bayou._types import Array
-from bayou.effects.iid import coordinates_into, factor_from_coordinates, log_prior
+from bayou.engines.covariances import coordinates_of, density_at
 from bayou.engines.glmm.groups import batch_end, equations, gather
 from bayou.engines.glmm.population import log_prior_fixed
 from bayou.engines.glmm.regression import add_columns, add_fixed, quadratic, total
 from bayou.engines.glmm.state import State, Target, forget, log_likelihood, row_dispersion_of
 from bayou.families.rows import row_derivatives, row_values
 from bayou.jit import kernel, window
-from bayou.linalg.small import inverse_from_factor, solve_lower, solve_lower_transposed
+from bayou.linalg.small import solve_lower, solve_lower_transposed
 
 LOCAL = 0.15  # share of shorter steps, of any length: they free a chain from a tail that the approximation lacks
 GOAL = 0.5  # acceptance rate aimed at; steps over the whole posterior may be accepted more often
@@ -39,41 +39,10 @@ GOAL = 0.5  # acceptance rate aimed at; steps over the whole posterior may be ac
 @kernel(inner=True)
 def _coordinates(target: Target, state: State, f: int, d: int, t: Array) -> int:
     """T <- where the chain is: the blocks of the factor, then the fixed effects; returns where these begin."""
-    blocks = target.blocks
-    at = 0
-    for r in range(blocks.size.shape[0]):
-        if blocks.grouping[r] == f:
-            coordinates_into(state.L[r], blocks.size[r], t, at)
-            at += blocks.size[r] * (blocks.size[r] + 1) // 2
+    at = coordinates_of(target.blocks, f, state.L, t)
     for i in range(at, d):
         t[i] = state.beta[i - at]
     return at
-
-
-@kernel(inner=True)
-def _density(target: Target, f: int, t: Array, L: Array, Q: Array, work: Array) -> float:
-    """Factors L and precision Q of factor f at t; returns log p(Sigma) + log Jacobian − levels x log|L|."""
-    blocks = target.blocks
-    J = float(target.rows.levels[f])
-    at = 0
-    value = 0.0
-    for r in range(blocks.size.shape[0]):
-        if blocks.grouping[r] != f:
-            continue
-        p, s = blocks.size[r], blocks.start[r]
-        value += factor_from_coordinates(t, at, p, L[r])
-        if not value > -math.inf:
-            return -math.inf
-        value += log_prior(blocks, r, L[r], work[0])
-        at += p * (p + 1) // 2
-        inverse_from_factor(L[r], work[0], work[1], p)
-        for i in range(p):
-            value -= J * math.log(L[r, i, i])
-            for k in range(p):
-                if not math.isfinite(work[1, i, k]):
-                    return -math.inf
-                Q[s + i, s + k] = work[1, i, k]
-    return value
 
 
 @kernel(inner=True)
@@ -240,7 +209,8 @@ def move_carried(target: Target, state: State, adapting: bool, rng: np.random.Ge
         if local:
             phi *= rng.random() ** 2
         at = _coordinates(target, state, f, d, t)
-        ratio = -_density(target, f, t, carrier.L, Q, state.work)
+        levels = float(rows.levels[f])
+        ratio = -density_at(blocks, f, levels, t, carrier.L, Q, state.work)
         for i in range(d):
             s = t[i] - carrier.centre[first + i]
             for k in range(i):
@@ -253,7 +223,7 @@ def move_carried(target: Target, state: State, adapting: bool, rng: np.random.Ge
             for k in range(i + 1):
                 s += spread[i, k] * z[k]
             t[i] = s
-        ratio += _density(target, f, t, carrier.L, Q_new, state.work)
+        ratio += density_at(blocks, f, levels, t, carrier.L, Q_new, state.work)
         if at < d:
             ratio -= log_prior_fixed(target.border, target.beta_codes, target.beta_parameters, state.beta)
             ratio += log_prior_fixed(target.border, target.beta_codes, target.beta_parameters, t[at:d])

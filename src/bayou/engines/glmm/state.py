@@ -12,9 +12,9 @@ from typing import NamedTuple
 from bayou._types import Array, Integers
 from bayou.effects.iid import BlockTable
 from bayou.engines.centring import Centring
+from bayou.engines.covariances import precision_from_factors
 from bayou.engines.glmm.nested import Lineages
 from bayou.engines.glmm.regression import Rows, Scratch, add_columns, add_fixed
-from bayou.engines.moves import precision_from_factors
 from bayou.families.codes import GAUSSIAN_IDENTITY, GAUSSIAN_LOG
 from bayou.families.rows import row_log_density
 from bayou.jit import kernel, window

@@ -11,10 +11,10 @@ import math
 import numpy as np
 
 from bayou.effects.iid import log_prior
+from bayou.engines.covariances import scaled, sheared
 from bayou.engines.glmm.state import State, Target, forget, log_likelihood, row_dispersion_of
 from bayou.families.rows import LANES, add_compensated, add_pairwise, row_values
 from bayou.jit import kernel, window
-from bayou.linalg.small import cholesky, invert_lower, product_with_transpose
 
 CARRIED_TURNS = 4  # the same where hyperparameters move with every group carried along
 TURNS = 6  # scalings of a block in a scan: five of one coefficient, four each of two, …, at least one each
@@ -119,9 +119,7 @@ def move_whitened(target: Target, state: State, adapting: bool, rng: np.random.G
             c = turn % p
             move = math.exp(state.tune[r, c]) * rng.standard_normal()
             factor = math.exp(move)
-            for i in range(p):
-                for k in range(i + 1):
-                    new[i, k] = L[i, k] * (factor if i == c else 1.0)
+            scaled(L, p, c, factor, new)
             after = log_prior(blocks, r, new, inverse)
             ok = after > -math.inf and _try_linear(
                 target, state, f, s + c, s + c, math.expm1(move), after - before + (p + 1.0) * move, rng
@@ -137,21 +135,8 @@ def move_whitened(target: Target, state: State, adapting: bool, rng: np.random.G
             e = int(rng.random() * (p - 1))
             if e >= c:
                 e += 1
-            # in units that the shear does not change: sd of the source, sd of the target given the others
-            invert_lower(L, inverse, p)
-            precision, variance = 0.0, 0.0
-            for k in range(p):
-                if k >= c:
-                    precision += inverse[k, c] * inverse[k, c]
-                if k <= e:
-                    variance += L[e, k] * L[e, k]
-            move = math.exp(state.tune[r, p]) * rng.standard_normal() / math.sqrt(precision * variance)
-            product_with_transpose(L, product, p)
-            for k in range(p):
-                product[c, k] += move * product[e, k]
-            for k in range(p):
-                product[k, c] += move * product[k, e]
-            ok = cholesky(product, new, p)
+            size = math.exp(state.tune[r, p]) * rng.standard_normal()
+            move, ok = sheared(L, p, c, e, size, new, inverse, product)
             if ok:
                 after = log_prior(blocks, r, new, inverse)
                 ok = after > -math.inf and _try_linear(target, state, f, s + c, s + e, move, after - before, rng)

@@ -16,8 +16,8 @@ import numpy as np
 
 from bayou._types import Array
 from bayou.effects.iid import factor_from_coordinates, log_prior
+from bayou.engines.covariances import precision_from_factors
 from bayou.engines.lmm.state import State, Target, likelihood_weight, record
-from bayou.engines.moves import precision_from_factors
 from bayou.jit import kernel
 from bayou.linalg.schur import draw, factorise
 from bayou.priors.table import prior_log_density

@@ -15,10 +15,11 @@ from __future__ import annotations
 import numpy as np
 
 from bayou._types import Array
+from bayou.engines.covariances import precision_from_factors
 from bayou.engines.lmm.coefficients import draw_centres, draw_coefficients_of_any_prior, draw_fixed, draw_groups
 from bayou.engines.lmm.state import State, Target, likelihood_weight, record, scatter_of
 from bayou.engines.lmm.whitened import draw_whitened
-from bayou.engines.moves import draw_block, draw_scale, precision_from_factors
+from bayou.engines.moves import draw_block, draw_scale
 from bayou.jit import kernel
 from bayou.linalg.schur import draw, factorise
 from bayou.sufficient import residual_squares
