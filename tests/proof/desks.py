@@ -28,6 +28,13 @@ def same(found: float, expected: float, size: float = 1.0) -> None:
     assert abs(found - expected) <= 1e-9 * max(1.0, abs(size), abs(expected)), f"{found} is not {expected}"
 
 
+def spoil(*scratch: Array) -> None:
+    """Have a kernel find nothing in its scratch that it could use: what is left there is another step's."""
+    for values in scratch:
+        if values.dtype.kind == "f":
+            values.fill(np.nan)
+
+
 class Desk:
     """A model laid out for the kernels, at a random state given random data."""
 
@@ -42,9 +49,11 @@ class Desk:
 
     def reset(self) -> None:
         """Put the state back, and what follows from it."""
-        put(self.model, self.sums, self.target, self.state, self.here)
+        state = self.state
+        put(self.model, self.sums, self.target, state, self.here)
         assert covariances.precision_from_factors(self.target.blocks, self.state.L, self.state.Q, self.state.work[4:])
         self.w = lmm_states.likelihood_weight(self.target, self.state)
+        spoil(state.work, state.vectors, state.sums)
 
     def point(self) -> Point:
         return point_of(self.model, self.sums, self.target, self.state)
@@ -83,6 +92,10 @@ class RowDesk:
             glmm_states.set_weights(self.target, state)
         assert glmm_states.set_covariances(self.target, state)
         glmm_states.set_eta(self.target, state)
+        own = state.carrier
+        spoil(*state.scratch, state.Hx, state.vectors, state.work, state.sums, state.messages)
+        # shift is not among them: zero where fixed effects stay
+        spoil(own.b, own.L, own.t, own.Q, own.vectors, own.step, own.diagonal, own.there, own.change, own.total)
 
     def point(self) -> Point:
         state, at, b = self.state, 0, {}

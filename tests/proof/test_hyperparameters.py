@@ -186,7 +186,6 @@ def check_carried(model: Model, states: int, rng: np.random.Generator, f: int = 
             continue
 
         def run(exponential: float, desk: RowDesk = desk, xi: Array = xi, uniforms: list[float] = uniforms) -> None:
-            desk.state.carrier.Q[:] = 7.0  # what the carrying of another factor may leave
             carried.move_carried(desk.target, desk.state, False, Script(xi, [exponential], uniforms=uniforms))
 
         def laid_out(point: Point) -> Array:
