@@ -50,6 +50,7 @@ MODELS: dict[str, tuple[str, dict[str, str], dict[str, Any]]] = {
     "wide": ("x + (x + u | g) + (1 | h)", {}, {"beta": Normal(0.2, 0.7), "Sigma": InverseWishart(9, 1.5)}),
     "wide, Huang-Wand": ("x + (x + u | g) + (1 | h)", {}, {"beta": Normal(0.2, 0.7), "Sigma": HuangWand(6, 0.5)}),
     "wide, sds": ("x + (x + u | g) + (1 | h)", {}, PRIORS),
+    "the last one wide": ("x + (x | g) + (x + u | h)", {}, PRIORS),
 }
 
 

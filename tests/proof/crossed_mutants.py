@@ -107,6 +107,13 @@ BUGS = [
         "wide", "crossed",
     ),
     Bug(
+        "joint draws with the precision that a wide block had before it was drawn",
+        "sweep.py",
+        "return not drawn or precision",
+        "return True or precision",
+        "the last one wide", "joint",
+    ),
+    Bug(
         "joint draws without the noise of the prior",
         "solving.py",
         "h[at + i] += z[i]",

@@ -181,11 +181,16 @@ def mutated(folder: Path, mutant: Mutant | None) -> Path:
     return folder
 
 
-def environment(folder: Path) -> dict[str, str]:
+def environment(folder: Path, optimised: bool = False) -> dict[str, str]:
+    """Return that of a process that imports the package from ``folder``.
+
+    A changed kernel is compiled anew, which takes longer than to run it: unoptimised it takes half the time. But Numba
+    warns then that it cannot keep a kernel that calls another, and tests take warnings for errors.
+    """
     kept = {key: value for key, value in os.environ.items() if not key.startswith("NUMBA_")}
     paths = os.pathsep.join([str(folder), str(TESTS)])
-    # a changed kernel is compiled anew, which takes longer than to run it: unoptimised it takes half the time
-    return {**kept, "PYTHONPATH": paths, "XDG_CACHE_HOME": str(folder), "NUMBA_OPT": "0"}
+    quick = {} if optimised else {"NUMBA_OPT": "0"}
+    return {**kept, **quick, "PYTHONPATH": paths, "XDG_CACHE_HOME": str(folder)}
 
 
 SCRIPT = """
@@ -218,4 +223,4 @@ def outcome(folder: Path, which: str) -> subprocess.CompletedProcess[str]:
     path = (Path(__file__).parent / file).resolve()
     node = f"{path}::{name}" + (f"[{parameters}" if parameters else "") if name else str(path)
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "not slow", node]
-    return subprocess.run(command, env=environment(folder), capture_output=True, text=True, cwd=TESTS.parent)
+    return subprocess.run(command, env=environment(folder, True), capture_output=True, text=True, cwd=TESTS.parent)

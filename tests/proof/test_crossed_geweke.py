@@ -7,6 +7,7 @@ together. A short chain each here, and long ones marked slow; `crossed_mutants` 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,6 +81,24 @@ def test_new_data_reach_the_sums(name: str, rng: np.random.Generator) -> None:
 @pytest.mark.parametrize("model", ["two factors", "three factors", "slope"])
 def test_short(model: str, kind: str) -> None:
     check(model, kind, SHORT)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("model", MODELS)
+def test_precisions_are_those_of_the_covariances(model: str, kind: str) -> None:
+    """After a sweep, whatever drew the covariances last: a joint draw takes both."""
+    plan = Scan(kind).prepare(build(model))
+    chain: Any = plan.new_chain(np.random.default_rng(4))
+    blocks = chain.target.blocks
+    for _ in range(20):
+        assert chain.advance(1, 1, plan.shape(1, True)) == 1
+        for k, p in enumerate(chain.target.sizes):
+            Q = np.zeros((p, p))
+            for r in np.flatnonzero(blocks.grouping == k):
+                s, q = blocks.start[r], blocks.size[r]
+                L = np.tril(chain.state.L[r, :q, :q])
+                Q[s : s + q, s : s + q] = np.linalg.inv(L @ L.T)
+            np.testing.assert_allclose(chain.state.Q[k, :p, :p], Q, rtol=1e-6)
 
 
 @pytest.mark.slow

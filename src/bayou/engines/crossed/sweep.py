@@ -80,8 +80,11 @@ def scatter_of_block(target: Crossed, state: CrossState, r: int, out: Array) -> 
 
 @kernel(inner=True)
 def draw_wide_blocks(target: Crossed, state: CrossState, k: int, rng: np.random.Generator) -> bool:
-    """Covariances of more numbers than slices visit: given the coefficients too, where priors make that easy."""
-    blocks = target.blocks
+    """Covariances of more numbers than slices visit: given the coefficients too, where priors make that easy.
+
+    The precisions Q follow: a joint draw comes after the last factor's.
+    """
+    blocks, drawn = target.blocks, False
     for r in range(blocks.size.shape[0]):
         p = blocks.size[r]
         if blocks.grouping[r] == k and p * (p + 1) // 2 > MOST:
@@ -89,7 +92,8 @@ def draw_wide_blocks(target: Crossed, state: CrossState, k: int, rng: np.random.
             J = float(target.levels[k])
             if not draw_block(blocks, r, J, state.work[6], state.L[r], state.work[3:6], state.work[2], rng):
                 return False
-    return True
+            drawn = True
+    return not drawn or precision_from_factors(blocks, state.L, state.Q, state.work[4:])
 
 
 @kernel(inner=True)
