@@ -27,3 +27,8 @@ def put(column, row, value):
 
 def fit(formula="y ~ x + (1 | g)", data=SOUND, family="gaussian", priors=None, **settings):
     return bayou.fit(formula, data, family, priors, seed=1, draws=30, warmup=30, chains=2, progress=False, **settings)
+
+
+def nul_ends_text():
+    """Whether this pandas takes a NUL for the end of a text, as those before 3.1 do."""
+    return len(pd.unique(pd.Series(["a", "a\0"], dtype=object))) == 1

@@ -44,7 +44,7 @@ REFUSED = [
     ("missing predictor", lambda: fit(Y, put("x", 3, pd.NA)), DataError, "`x`", "row 3", "missing='drop'"),
     ("missing identifier", lambda: fit(Y, having(g=np.where(SOUND["i"] == 3, np.nan, 1.0 * SOUND["i"] // 5))), DataError,
      "`g`", "row 3", "missing='drop'"),
-    ("masked value", lambda: fit(Y, {**SOUND.to_dict("list"), "y": np.ma.masked_equal(SOUND["i"], 3)}), DataError, "`y`",
+    ("masked value", lambda: fit(Y, {**SOUND.to_dict("list"), "y": np.ma.masked_equal(SOUND["i"].to_numpy(), 3)}), DataError, "`y`",
      "row 3", "missing='drop'"),
     ("missing group", lambda: fit(Y, put("g", 3, None)), DataError, "`g`", "row 3", "missing='drop'"),
     ("infinite response", lambda: fit(Y, put("y", 3, np.inf)), DataError, "`y`", "infinite", "row 3", "Correct"),

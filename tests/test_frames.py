@@ -13,6 +13,9 @@ import pytest
 
 from bayou.design.frames import Frame, read
 from bayou.errors import DataError, FileError
+from sound_data import nul_ends_text
+
+NUL = pytest.mark.skipif(nul_ends_text(), reason="this pandas takes a NUL for the end of a text")
 
 columns = {
     "whole": [3, None, 2**62 + 1],
@@ -93,7 +96,7 @@ def test_numbers(door):
         ([-3, 7, -3], [-3, 7]),
         ([1.0, 2.0, float("nan")], [1, 2]),
         ([0.5, -0.0, 0.0], [0.0, 0.5]),
-        (["a\0", "a", "a\0"], ["a", "a\0"]),
+        pytest.param(["a\0", "a", "a\0"], ["a", "a\0"], marks=NUL),
         ([b"x", b"y", None], ["x", "y"]),
         (["=1+1", "@x", "-2"], ["-2", "=1+1", "@x"]),
         (["10", "9", "1"], ["1", "10", "9"]),

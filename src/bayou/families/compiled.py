@@ -55,7 +55,7 @@ class Compiled:
     def _filled(self, y: Array, eta: Array, dispersion: Array) -> tuple[Array, Array, Array]:
         given = np.broadcast_arrays(*(np.asarray(a, dtype=np.float64) for a in (y, eta, dispersion)))
         out = np.empty((3, given[0].size))
-        self.fill(*(np.ascontiguousarray(a).ravel() for a in given), out)
+        self.fill(*(np.array(a).ravel() for a in given), out)
         one, two, three = out.reshape(3, *given[0].shape)
         return one, two, three
 
